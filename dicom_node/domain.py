@@ -1,0 +1,243 @@
+"""The small types that the stages hand to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.manifest import BundleManifest, Code, OperatingPoint
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """Who is at the other end of an association."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One stored SOP instance; ``path`` is absolute."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of a study with its stored instances."""
+
+    series_instance_uid: str
+    modality: str
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study as the archive holds it."""
+
+    study_instance_uid: str
+    series: tuple[Series, ...]
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """Every instance of every series."""
+        return tuple(instance for series in self.series for instance in series.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesDecision:
+    """Which model reads a series, or in a sentence why none does."""
+
+    series_instance_uid: str
+    model: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlane:
+    """One image of a stack: where its pixels come from and where they lie in the patient.
+
+    ``frame_number`` counts from 1 and is None for single-frame objects. ``position`` and ``orientation``
+    are Image Position (Patient) and Image Orientation (Patient) in mm (PS3.3 C.7.6.2.1.1), None for projections.
+    ``pixel_spacing`` is (between rows, between columns) in mm, None where unknown. ``pixel_aspect`` is the
+    height of a pixel over its width.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    rows: int
+    columns: int
+    frame_number: int | None = None
+    position: tuple[float, float, float] | None = None
+    orientation: tuple[float, float, float, float, float, float] | None = None
+    pixel_spacing: tuple[float, float] | None = None
+    pixel_aspect: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageStack:
+    """The images that a model reads, in the order it reads them.
+
+    ``pixels`` is float32, (S, H, W): Hounsfield units for CT (ordered along the slice normal), display grey
+    in [0, 1] for radiographs and photographs (0 is black as displayed; MONOCHROME1 already inverted; S is 1).
+    ``planes`` has S entries. ``notes`` are sentences about what was left out or looks odd (duplicates, gaps,
+    files that could not be decoded), for the study's outcome.
+    """
+
+    pixels: FloatArray
+    planes: tuple[ImagePlane, ...]
+    notes: tuple[str, ...] = ()
+
+
+class NotApplicable(Exception):
+    """The input is not what the model was made for; the text says why, in a sentence for the reader."""
+
+
+class Evaluation(StrEnum):
+    """What the model says of a finding, once its probability is held against the operating point."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """One question a model answers on one series, and its answer.
+
+    ``key_index`` is the index into the stack of the image that carries the finding most; ``key_indices`` are
+    all the images shown for it, most telling first. ``heat_map`` is float32 (H, W) in [0, 1] on the key
+    image's own pixel grid, or None. ``region`` is the outline of the hot area as (column, row) vertices in
+    the SCOORD convention (PS3.3 C.18.6.1.1: the top left corner of the top left pixel is 0\\0, its centre
+    0.5\\0.5), closed (first vertex repeated last), or None where there is nothing to draw.
+    ``image_probabilities`` holds the probability of this finding for each image of the stack.
+    ``laterality`` is "left", "right" or None.
+    """
+
+    number: int
+    name: str
+    label: str
+    code: Code
+    site: Code
+    probability: float
+    operating_point_name: str
+    operating_point: OperatingPoint
+    evaluation: Evaluation
+    key_index: int
+    key_indices: tuple[int, ...]
+    image_probabilities: tuple[float, ...]
+    heat_map: FloatArray | None = None
+    region: tuple[tuple[float, float], ...] | None = None
+    laterality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model, exactly: ``weights_digest`` is the SHA-256 of the weights file."""
+
+    name: str
+    version: str
+    weights_digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What one model says about one series. ``class_probabilities`` are of the whole series, calibrated."""
+
+    model: ModelIdentity
+    manifest: BundleManifest
+    series_instance_uid: str
+    class_probabilities: Mapping[str, float]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+    device: str = "cpu"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisIdentity:
+    """What results are derived from: the study, the digest of its input instances, and when it was asked.
+
+    ``created_at`` dates every object made, so that a replay makes the same bytes. ``predecessor_digest`` is
+    the input digest of the analysis that this one supersedes.
+    """
+
+    study_instance_uid: str
+    input_digest: str
+    created_at: datetime
+    predecessor_digest: str | None = None
+
+
+class ResultKind(StrEnum):
+    """The kinds of object the node makes."""
+
+    STRUCTURED_REPORT = "SR"
+    SECONDARY_CAPTURE = "SC"
+
+
+class StudyState(StrEnum):
+    """Where a study is on its way; the last three are ends that say so on the status page."""
+
+    RECEIVING = "receiving"
+    QUEUED = "queued"
+    ANALYSING = "analysing"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    NOT_APPLICABLE = "not applicable"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where one result object is on its way to one destination."""
+
+    PENDING = "pending"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One DICOM object made by the node and kept in the store; ``path`` is absolute."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: ResultKind
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """How one attempt to send one object went.
+
+    ``status`` is the DIMSE status, None where the peer was not reached. ``message`` is for the admin: what the
+    peer answered, or what went wrong, in words.
+    """
+
+    state: DeliveryState
+    message: str
+    status: int | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an analysis ended, gathered while it runs."""
+
+    decisions: list[SeriesDecision] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
