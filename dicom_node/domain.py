@@ -94,14 +94,15 @@ class ImagePlane:
 class ImageStack:
     """The images that a model reads, in the order it reads them.
 
-    ``pixels`` is float32, (S, H, W): Hounsfield units for CT (ordered along the slice normal), display grey
-    in [0, 1] for radiographs and photographs (0 is black as displayed; MONOCHROME1 already inverted; S is 1).
+    ``pixels`` is float32, (S, H, W): Hounsfield units where ``hounsfield`` says so (CT, ordered along the slice
+    normal), else display grey in [0, 1] (0 is black as displayed; MONOCHROME1 already inverted).
     ``planes`` has S entries. ``notes`` are sentences about what was left out or looks odd (duplicates, gaps,
     files that could not be decoded), for the study's outcome.
     """
 
     pixels: FloatArray
     planes: tuple[ImagePlane, ...]
+    hounsfield: bool = False
     notes: tuple[str, ...] = ()
 
 
