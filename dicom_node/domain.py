@@ -120,13 +120,13 @@ class Evaluation(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """One question a model answers on one series, and its answer.
+    r"""One question a model answers on one series, and its answer.
 
     ``key_index`` is the index into the stack of the image that carries the finding most; ``key_indices`` are
     all the images shown for it, most telling first. ``heat_map`` is float32 (H, W) in [0, 1] on the key
     image's own pixel grid, or None. ``region`` is the outline of the hot area as (column, row) vertices in
-    the SCOORD convention (PS3.3 C.18.6.1.1: the top left corner of the top left pixel is 0\\0, its centre
-    0.5\\0.5), closed (first vertex repeated last), or None where there is nothing to draw.
+    the SCOORD convention (PS3.3 C.18.6.1.1: the top left corner of the top left pixel is 0\0, its centre
+    0.5\0.5), closed (first vertex repeated last), or None where there is nothing to draw.
     ``image_probabilities`` holds the probability of this finding for each image of the stack.
     ``laterality`` is "left", "right" or None.
     """

@@ -1,0 +1,247 @@
+"""The node's configuration: ``node.yaml``, checked by pydantic, overridden by ``DICOM_NODE_…`` variables."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from dicom_node.domain import ResultKind
+
+CONFIG_VARIABLE = "DICOM_NODE_CONFIG"
+DEFAULT_CONFIG_PATH = Path("config/node.yaml")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
+
+
+class ConfigurationError(Exception):
+    """The configuration is wrong; the text names each key and what is allowed there."""
+
+
+def _ae_title(value: str) -> str:
+    """An AE title as PS3.5 6.2 (VR AE) has it: 1 to 16 printable characters, no backslash."""
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", value) or not value.strip():
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return value.strip()
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Peer(_Section):
+    """Another DICOM application: who may send to the node, and who gets its results."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    ae_title: str
+    host: str
+    port: Port
+    sends: bool = False
+    receives_results: bool = False
+    results: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = (
+        ResultKind.STRUCTURED_REPORT,
+        ResultKind.SECONDARY_CAPTURE,
+    )
+
+    _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class NodeSection(_Section):
+    """Who the node is and where it keeps things."""
+
+    ae_title: str = "DICOMNODE"
+    data_folder: Path = Path("data")
+    models_folder: Path = Path("models")
+    database_url: str | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class ReceiveSection(_Section):
+    """The DICOM receiver."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a DICOM receiver exists to be reached from the network
+    port: Port = 11112
+    senders: Literal["any", "listed"] = "any"
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 50
+    maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
+    network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    minimum_free_megabytes: Annotated[int, Field(ge=0)] = 2048
+
+
+class CompletenessSection(_Section):
+    """When a study counts as complete."""
+
+    quiet_seconds: dict[str, Seconds] = Field(default_factory=lambda: {"CR": 10.0, "DX": 10.0, "CT": 30.0})
+    default_quiet_seconds: Seconds = 30.0
+    maximum_wait_seconds: Annotated[float, Field(gt=0)] = 900.0
+
+
+class WorkerSection(_Section):
+    """The process that holds the models."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "worker-1"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class DeliverSection(_Section):
+    """How results are sent, and how often that is tried."""
+
+    first_retry_seconds: Annotated[float, Field(gt=0)] = 5.0
+    maximum_retry_seconds: Annotated[float, Field(gt=0)] = 600.0
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.maximum_retry_seconds < self.first_retry_seconds:
+            raise ValueError("maximum_retry_seconds must not be below first_retry_seconds")
+        return self
+
+
+class WebSection(_Section):
+    """The status page."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Config(BaseSettings):
+    """The whole configuration. Environment variables win over the file: ``DICOM_NODE_RECEIVE__PORT=104``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DICOM_NODE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    node: NodeSection = NodeSection()
+    receive: ReceiveSection = ReceiveSection()
+    completeness: CompletenessSection = CompletenessSection()
+    worker: WorkerSection = WorkerSection()
+    deliver: DeliverSection = DeliverSection()
+    web: WebSection = WebSection()
+    peers: tuple[Peer, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose content arrives as init arguments."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _peer_names_differ(self) -> Self:
+        names = [peer.name for peer in self.peers]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"peer names must differ; repeated: {', '.join(repeated)}")
+        if self.receive.senders == "listed" and not any(peer.sends for peer in self.peers):
+            raise ValueError("receive.senders is 'listed' but no peer has 'sends: true': nobody could send")
+        return self
+
+    @property
+    def destinations(self) -> tuple[Peer, ...]:
+        """The peers that receive results."""
+        return tuple(peer for peer in self.peers if peer.receives_results)
+
+    @property
+    def instances_folder(self) -> Path:
+        """Where received instances lie."""
+        return self.node.data_folder.absolute() / "instances"
+
+    @property
+    def incoming_folder(self) -> Path:
+        """Where instances lie while they arrive; on the same file system as the instances."""
+        return self.node.data_folder.absolute() / "incoming"
+
+    @property
+    def results_folder(self) -> Path:
+        """Where the node's own objects lie."""
+        return self.node.data_folder.absolute() / "results"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the domain tables; SQLite in the data folder unless configured."""
+        return self.node.database_url or f"sqlite:///{self.node.data_folder.absolute() / 'node.sqlite'}"
+
+    @property
+    def workflow_database_url(self) -> str:
+        """URL of the workflow engine's tables: a file of its own on SQLite, else the same database."""
+        return self.node.database_url or f"sqlite:///{self.node.data_folder.absolute() / 'workflow.sqlite'}"
+
+
+def config_path(explicit: Path | None) -> Path | None:
+    """The configuration file in use: the one named, the one in the environment, ``config/node.yaml``, or none."""
+    if explicit is not None:
+        return explicit
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return DEFAULT_CONFIG_PATH if DEFAULT_CONFIG_PATH.is_file() else None
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read, override and check the configuration.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a key is unknown or wrong.
+    """
+    source = config_path(path)
+    raw: Any = {}
+    if source is not None:
+        try:
+            raw = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigurationError(f"{source}: cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{source}: not valid YAML: {error}") from error
+        if not isinstance(raw, dict):
+            raise ConfigurationError(f"{source}: must hold sections such as 'node:' and 'receive:'")
+    try:
+        return Config(**raw)
+    except (ValidationError, SettingsError) as error:
+        raise ConfigurationError(_explain(error, source)) from error
+
+
+def _explain(error: ValidationError | SettingsError, source: Path | None) -> str:
+    heading = f"{source or 'configuration'} (and DICOM_NODE_… variables):"
+    if isinstance(error, SettingsError):
+        return f"{heading}\n  {error}"
+    lines = [heading]
+    for problem in error.errors():
+        location = problem["loc"]
+        key = ".".join(str(part) for part in location) or "(whole file)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; allowed here: {', '.join(_allowed_keys(location[:-1]))}"
+        lines.append(f"  {key}: {message}")
+    return "\n".join(lines)
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed in the section at ``location``."""
+    section: type[BaseModel] = Config
+    for part in location:
+        if part == "peers":
+            section = Peer
+        elif isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+                return []
+            section = annotation
+    return sorted(section.model_fields)

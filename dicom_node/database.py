@@ -1,0 +1,308 @@
+"""The domain tables: what was received, what was found, what was sent. Job state is the workflow engine's."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
+
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
+
+
+def now() -> datetime:
+    """The current time, UTC, aware."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC time stamp on every database (SQLite keeps no time zone)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Store as UTC; a naive time is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("time stamps must carry a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Give back aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """A JSON value kept as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        """Encode."""
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Decode."""
+        return None if value is None else json.loads(value)
+
+
+def _enum(enum: type) -> sa.Enum:
+    return sa.Enum(enum, native_enum=False, length=32, values_callable=lambda members: [m.value for m in members])
+
+
+UID = sa.String(64)
+
+
+class Base(DeclarativeBase):
+    """Declarative base of the domain tables."""
+
+
+class StudyRow(Base):
+    """A study that sent at least one instance.
+
+    ``last_received_at`` is when its newest instance was committed, ``waiting_since`` when the first instance
+    not yet analysed arrived, ``released_at`` when a router said that it is complete. ``latest_analysis_id``
+    is the analysis whose outcome ``state`` tells.
+    """
+
+    __tablename__ = "studies"
+    __table_args__ = (sa.Index("studies_by_state", "state"), sa.Index("studies_by_arrival", "last_received_at"))
+
+    study_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    state: Mapped[StudyState] = mapped_column(_enum(StudyState))
+    reason: Mapped[str] = mapped_column(sa.Text, default="")
+    patient_name: Mapped[str] = mapped_column(sa.Text, default="")
+    patient_id: Mapped[str] = mapped_column(sa.Text, default="")
+    accession_number: Mapped[str] = mapped_column(sa.Text, default="")
+    study_date: Mapped[str] = mapped_column(sa.String(8), default="")
+    study_description: Mapped[str] = mapped_column(sa.Text, default="")
+    calling_ae_title: Mapped[str] = mapped_column(sa.String(16), default="")
+    first_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    state_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    latest_analysis_id: Mapped[str | None] = mapped_column(sa.String(128))
+
+    series: Mapped[list[SeriesRow]] = relationship(back_populates="study", order_by="SeriesRow.series_number")
+    analyses: Mapped[list[AnalysisRow]] = relationship(back_populates="study", order_by="AnalysisRow.created_at")
+
+
+class SeriesRow(Base):
+    """A series of a study."""
+
+    __tablename__ = "series"
+
+    series_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("studies.study_instance_uid"), index=True)
+    modality: Mapped[str] = mapped_column(sa.String(16), default="")
+    series_number: Mapped[int | None]
+    series_description: Mapped[str] = mapped_column(sa.Text, default="")
+    body_part_examined: Mapped[str] = mapped_column(sa.Text, default="")
+
+    study: Mapped[StudyRow] = relationship(back_populates="series")
+    instances: Mapped[list[InstanceRow]] = relationship(back_populates="series")
+
+
+class InstanceRow(Base):
+    """A stored SOP instance. ``id`` grows in the order of arrival; ``path`` is relative to the instance folder.
+
+    ``analysable`` is false for what is never analysed whatever the models say: reports, segmentations,
+    presentation states and the like, and objects made by a node of ours.
+    """
+
+    __tablename__ = "instances"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    series_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("series.series_instance_uid"), index=True)
+    study_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("studies.study_instance_uid"), index=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    analysable: Mapped[bool]
+    path: Mapped[str] = mapped_column(sa.Text)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    series: Mapped[SeriesRow] = relationship(back_populates="instances")
+
+
+class AnalysisRow(Base):
+    """One analysis: a study with a certain set of input instances (``input_digest``)."""
+
+    __tablename__ = "analyses"
+
+    analysis_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("studies.study_instance_uid"), index=True)
+    input_digest: Mapped[str] = mapped_column(sa.String(64))
+    predecessor_digest: Mapped[str | None] = mapped_column(sa.String(64))
+    last_instance_id: Mapped[int]
+    last_image_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    state: Mapped[StudyState] = mapped_column(_enum(StudyState))
+    reason: Mapped[str] = mapped_column(sa.Text, default="")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    study: Mapped[StudyRow] = relationship(back_populates="analyses")
+    decisions: Mapped[list[DecisionRow]] = relationship(order_by="DecisionRow.id")
+    findings: Mapped[list[FindingRow]] = relationship(order_by="FindingRow.id")
+    results: Mapped[list[ResultRow]] = relationship(back_populates="analysis", order_by="ResultRow.id")
+
+
+class DecisionRow(Base):
+    """Which model reads a series in an analysis, or why none does."""
+
+    __tablename__ = "decisions"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    model: Mapped[str | None] = mapped_column(sa.String(64))
+    reason: Mapped[str] = mapped_column(sa.Text)
+
+
+class FindingRow(Base):
+    """One finding of one model on one series."""
+
+    __tablename__ = "findings"
+    __table_args__ = (sa.UniqueConstraint("analysis_id", "series_instance_uid", "model", "stack_number", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    model: Mapped[str] = mapped_column(sa.String(64))
+    model_version: Mapped[str] = mapped_column(sa.String(64))
+    weights_digest: Mapped[str] = mapped_column(sa.String(64))
+    stack_number: Mapped[int]
+    number: Mapped[int]
+    name: Mapped[str] = mapped_column(sa.String(64))
+    label: Mapped[str] = mapped_column(sa.Text)
+    probability: Mapped[float]
+    operating_point: Mapped[str] = mapped_column(sa.String(64))
+    threshold: Mapped[float]
+    evaluation: Mapped[Evaluation] = mapped_column(_enum(Evaluation))
+    key_sop_instance_uid: Mapped[str] = mapped_column(UID)
+    key_frame_number: Mapped[int | None]
+    image_probabilities: Mapped[list[float]] = mapped_column(Json)
+    class_probabilities: Mapped[dict[str, float]] = mapped_column(Json)
+    device: Mapped[str] = mapped_column(sa.String(64))
+    seconds: Mapped[float]
+
+
+class ResultRow(Base):
+    """One DICOM object that the node made; ``path`` is relative to the results folder."""
+
+    __tablename__ = "results"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    model: Mapped[str] = mapped_column(sa.String(64))
+    kind: Mapped[ResultKind] = mapped_column(_enum(ResultKind))
+    path: Mapped[str] = mapped_column(sa.Text)
+
+    analysis: Mapped[AnalysisRow] = relationship(back_populates="results")
+    deliveries: Mapped[list[DeliveryRow]] = relationship(back_populates="result", order_by="DeliveryRow.destination")
+
+
+class DeliveryRow(Base):
+    """One result object on its way to one destination, with the last attempt's outcome."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (sa.UniqueConstraint("sop_instance_uid", "destination"), sa.Index("deliveries_by_state", "state"))
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sop_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("results.sop_instance_uid"))
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
+    destination: Mapped[str] = mapped_column(sa.String(64))
+    state: Mapped[DeliveryState] = mapped_column(_enum(DeliveryState))
+    attempts: Mapped[int] = mapped_column(default=0)
+    status: Mapped[int | None]
+    message: Mapped[str] = mapped_column(sa.Text, default="")
+    last_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    result: Mapped[ResultRow] = relationship(back_populates="deliveries")
+
+
+class EventRow(Base):
+    """One line of a study's timeline, in words."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    text: Mapped[str] = mapped_column(sa.Text)
+
+
+class RefusalRow(Base):
+    """Something the receiver refused: an association (``status`` None) or an object."""
+
+    __tablename__ = "refusals"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    calling_ae_title: Mapped[str] = mapped_column(sa.String(64))
+    address: Mapped[str] = mapped_column(sa.String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(sa.Text, default="")
+    status: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(sa.Text)
+
+
+class Database:
+    """The engine and its sessions. SQLite runs in WAL mode with full synchronisation: a commit is durable.
+
+    ``session`` makes sessions that may write; ``reading`` makes sessions that take no write lock.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_immediate)
+        self.session = sessionmaker(self.engine, expire_on_commit=False)
+        self.reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
+
+    def create_tables(self) -> None:
+        """Create what is missing; safe to call from several processes at once."""
+        with self.engine.begin() as connection:
+            Base.metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling starts transactions late and lets two writers deadlock; SQLAlchemy
+    # issues BEGIN itself instead (see _begin_immediate).
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # A deferred transaction that turns into a writer fails at once with SQLITE_BUSY when another has written
+    # since; taking the write lock at BEGIN makes it wait for busy_timeout instead.
+    options = connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")
