@@ -1,0 +1,1 @@
+"""DICOM pixels and plain images to the stacks that models read."""
