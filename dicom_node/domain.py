@@ -15,6 +15,9 @@ from dicom_node.manifest import BundleManifest, Code, OperatingPoint
 
 FloatArray = npt.NDArray[np.float32]
 
+MANUFACTURER = "dicom-node"
+"""Manufacturer (0008,0070) of every object a node makes; by it a node recognises its own results."""
+
 
 @dataclass(frozen=True, slots=True)
 class Association:

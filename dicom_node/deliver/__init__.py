@@ -1,0 +1,1 @@
+"""Associations out: results to their destinations, retried until accepted."""

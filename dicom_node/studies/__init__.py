@@ -1,0 +1,1 @@
+"""Is the study complete, and which series goes to which model."""

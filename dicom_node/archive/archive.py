@@ -1,0 +1,91 @@
+"""Received instances, kept for good: the file first, then its row, and only then is it acknowledged."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dicom_node.archive.header import read_header
+from dicom_node.archive.index import IndexEntry, InstanceIndex
+from dicom_node.archive.store import InstanceStore
+from dicom_node.database import Database, InstanceRow, RefusalRow, SeriesRow, now
+from dicom_node.domain import Association, Instance, Series, Study
+
+log = logging.getLogger(__name__)
+
+
+class Archive:
+    """The receiver's sink."""
+
+    def __init__(self, store: InstanceStore, index: InstanceIndex) -> None:
+        self._store = store
+        self._index = index
+
+    def accept(self, path: Path, association: Association) -> None:
+        """Keep the file at ``path`` and index it; returns when both are durable.
+
+        Raises:
+            Refused: it was not kept, and why.
+        """
+        header = read_header(path)
+        self._index.check(header)
+        relative, size = self._store.keep(path, header)
+        self._index.add(IndexEntry(header, association, relative, size))
+
+
+class RefusalTable:
+    """Writes refusals where the status page finds them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(
+        self, association: Association, reason: str, sop_instance_uid: str = "", status: int | None = None
+    ) -> None:
+        """Write down one refusal. A database that cannot be written is logged: the sender is answered all the same."""
+        row = RefusalRow(
+            at=now(),
+            calling_ae_title=association.calling_ae_title,
+            address=association.address,
+            sop_instance_uid=sop_instance_uid,
+            status=status,
+            reason=reason,
+        )
+        try:
+            with self._database.session.begin() as session:
+                session.add(row)
+        except SQLAlchemyError:
+            log.exception("a refusal could not be written down")
+
+
+def load_study(session: Session, study_instance_uid: str, folder: Path, last_instance_id: int | None = None) -> Study:
+    """The study as held, with paths below ``folder``; up to ``last_instance_id`` in order of arrival where given."""
+    query = (
+        select(InstanceRow, SeriesRow.modality)
+        .join(SeriesRow)
+        .where(InstanceRow.study_instance_uid == study_instance_uid)
+        .order_by(InstanceRow.id)
+    )
+    if last_instance_id is not None:
+        query = query.where(InstanceRow.id <= last_instance_id)
+    grouped: dict[str, list[Instance]] = {}
+    for row, modality in session.execute(query):
+        grouped.setdefault(row.series_instance_uid, []).append(
+            Instance(
+                study_instance_uid=row.study_instance_uid,
+                series_instance_uid=row.series_instance_uid,
+                sop_instance_uid=row.sop_instance_uid,
+                sop_class_uid=row.sop_class_uid,
+                transfer_syntax_uid=row.transfer_syntax_uid,
+                modality=modality,
+                path=folder / row.path,
+            )
+        )
+    return Study(
+        study_instance_uid,
+        tuple(Series(uid, instances[0].modality, tuple(instances)) for uid, instances in grouped.items()),
+    )
