@@ -130,7 +130,7 @@ def voi_window(header: Dataset) -> VoiWindow | None:
     """Return the first window of an image, None where it has none or an impossible one."""
     center, width = first_value(header, "WindowCenter"), first_value(header, "WindowWidth")
     name = str(header.get("VOILUTFunction") or "LINEAR")
-    function = VoiFunction(name) if name in VoiFunction else VoiFunction.LINEAR
+    function = VoiFunction(name) if name in list(VoiFunction) else VoiFunction.LINEAR
     if center is None or width is None or width <= 0 or (function is VoiFunction.LINEAR and width < 1):
         return None
     return VoiWindow(center, width, function)
