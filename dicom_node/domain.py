@@ -15,6 +15,10 @@ from dicom_node.manifest import BundleManifest, Code, OperatingPoint
 
 FloatArray = npt.NDArray[np.float32]
 
+# How the node's own objects are told from everybody else's (PS3.3 C.7.5.1, PS3.10 7.1).
+MANUFACTURER = "dicom-node"
+IMPLEMENTATION_CLASS_UID = "2.25.249554102307974459175380163855371459183"
+
 MANUFACTURER = "dicom-node"
 """Manufacturer (0008,0070) of every object a node makes; by it a node recognises its own results."""
 
@@ -193,6 +197,9 @@ class ResultKind(StrEnum):
 
     STRUCTURED_REPORT = "SR"
     SECONDARY_CAPTURE = "SC"
+    PRESENTATION_STATE = "PR"
+    PARAMETRIC_MAP = "PM"
+    SEGMENTATION = "SEG"
 
 
 class StudyState(StrEnum):
