@@ -1,0 +1,1 @@
+"""Synthetic patients, and the demonstration that sends them through a node."""
