@@ -15,12 +15,11 @@ from dicom_node.manifest import BundleManifest, Code, OperatingPoint
 
 FloatArray = npt.NDArray[np.float32]
 
-# How the node's own objects are told from everybody else's (PS3.3 C.7.5.1, PS3.10 7.1).
-MANUFACTURER = "dicom-node"
-IMPLEMENTATION_CLASS_UID = "2.25.249554102307974459175380163855371459183"
-
 MANUFACTURER = "dicom-node"
 """Manufacturer (0008,0070) of every object a node makes; by it a node recognises its own results."""
+
+IMPLEMENTATION_CLASS_UID = "2.25.249554102307974459175380163855371459183"
+"""Implementation Class UID (PS3.7 D.3.3.2, PS3.10 7.1) of the node."""
 
 
 @dataclass(frozen=True, slots=True)
