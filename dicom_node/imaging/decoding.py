@@ -45,9 +45,9 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True, specific_tags=None if keywords is None else list(keywords))
     except InvalidDicomError:
-        raise UnreadableImage(path, "not a DICOM Part 10 file") from None
+        raise UnreadableImage(path, "it is no DICOM Part 10 file") from None
     except _BROKEN as error:
-        raise UnreadableImage(path, f"could not be read: {_words(error)}") from error
+        raise UnreadableImage(path, f"it could not be read ({_words(error)})") from error
 
 
 def decode_frames(path: Path, header: Dataset, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
@@ -62,25 +62,26 @@ def decode_frames(path: Path, header: Dataset, indices: Sequence[int]) -> Iterat
     try:
         yield from iter_pixels(path, indices=list(indices))
     except _BROKEN as error:
-        raise UnreadableImage(path, f"could not be decoded: {_words(error)}") from error
+        uid = str(header.get("SOPInstanceUID", ""))
+        raise UnreadableImage(path, f"it could not be decoded ({_words(error)})", uid) from error
 
 
 def _check_image_pixel_module(path: Path, header: Dataset) -> None:
     """Refuse what decoders would misread in silence."""
+    uid = str(header.get("SOPInstanceUID", ""))
     missing = [
         keyword
         for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
         if header.get(keyword) in (None, "")
     ]
     if missing:
-        raise UnreadableImage(path, f"holds no image: {', '.join(missing)} missing")
+        raise UnreadableImage(path, f"it holds no image ({', '.join(missing)} missing)", uid)
     if int(header.Rows) * int(header.Columns) > MAXIMUM_PIXELS:
-        raise UnreadableImage(path, f"{header.Rows} x {header.Columns} pixels is more than is read")
+        raise UnreadableImage(path, f"{header.Rows} x {header.Columns} pixels is more than is read", uid)
     high_bit = header.get("HighBit")
     if high_bit is not None and int(high_bit) != int(header.BitsStored) - 1:
-        raise UnreadableImage(
-            path, f"High Bit {high_bit} with {header.BitsStored} Bits Stored is a layout that is not read (PS3.5 8.1.1)"
-        )
+        layout = f"High Bit {high_bit} with {header.BitsStored} Bits Stored"
+        raise UnreadableImage(path, f"{layout} is a layout that is not read (PS3.5 8.1.1)", uid)
 
 
 def _words(error: BaseException) -> str:

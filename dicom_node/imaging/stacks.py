@@ -1,0 +1,53 @@
+"""The images of a series to the stacks that a model of a given kind reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.domain import ImageStack, NotApplicable
+from dicom_node.imaging.ct_series import read_ct_series
+from dicom_node.imaging.errors import UnreadableImage
+from dicom_node.imaging.radiograph import read_radiograph
+from dicom_node.manifest import ImageKind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackRead:
+    """What became of the files of one series.
+
+    ``undecodable`` are sentences about files that are broken, ``not_applicable`` about images that are whole but
+    not what a model of this kind reads. Where there is no stack, one of the two says why. A CT slice that was
+    left out of a stack is told of in the stack's own notes.
+    """
+
+    stacks: tuple[ImageStack, ...] = ()
+    undecodable: tuple[str, ...] = ()
+    not_applicable: tuple[str, ...] = ()
+
+
+def read_stacks(kind: ImageKind, paths: Sequence[Path]) -> StackRead:
+    """Read the files of one series: a CT series is one stack, each radiograph is a stack of its own."""
+    if kind is ImageKind.CT:
+        return _read_ct(paths)
+    stacks: list[ImageStack] = []
+    undecodable: list[str] = []
+    not_applicable: list[str] = []
+    for path in paths:
+        try:
+            stacks.append(read_radiograph(path))
+        except UnreadableImage as problem:
+            undecodable.append(problem.sentence)
+        except NotApplicable as refusal:
+            not_applicable.append(str(refusal))
+    return StackRead(tuple(stacks), tuple(undecodable), tuple(not_applicable))
+
+
+def _read_ct(paths: Sequence[Path]) -> StackRead:
+    try:
+        return StackRead(stacks=(read_ct_series(paths),))
+    except UnreadableImage as problem:
+        return StackRead(undecodable=(problem.sentence,))
+    except NotApplicable as refusal:
+        return StackRead(not_applicable=(str(refusal),))
