@@ -1,0 +1,83 @@
+"""Runs ``dicom-node serve`` as a program of its own, on free ports and a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from dicom_node.demo.processes import Process, answers, free_port
+
+READY_SECONDS = 120.0
+
+
+class Node:
+    """A node on loopback that sends its results to ``archive`` (AE title, port).
+
+    ``settings`` are sections of ``node.yaml`` laid over the small changes that a node needs to run beside others:
+    its folder, its ports and short quiet periods. ``DICOM_NODE_…`` variables of this process do not reach it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        archive: tuple[str, int],
+        *,
+        quiet_seconds: float = 2.0,
+        ports: tuple[int, int] | None = None,
+        settings: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.ae_title = "DICOMNODE"
+        self.folder = folder
+        self.dicom_port, web_port = ports or (free_port(), free_port())
+        self.url = f"http://127.0.0.1:{web_port}"
+        archive_title, archive_port = archive
+        sections: dict[str, Any] = {
+            "node": {"ae_title": self.ae_title, "data_folder": str(folder / "data")},
+            "receive": {"host": "127.0.0.1", "port": self.dicom_port, "minimum_free_megabytes": 200},
+            "completeness": {
+                "quiet_seconds": dict.fromkeys(("CR", "DX", "CT"), quiet_seconds),
+                "default_quiet_seconds": quiet_seconds,
+            },
+            "web": {"port": web_port},
+        }
+        for section, values in (settings or {}).items():
+            sections[section] = sections.get(section, {}) | values
+        peer = {"name": "archive", "ae_title": archive_title, "host": "127.0.0.1", "port": archive_port}
+        sections["peers"] = [peer | {"sends": True, "receives_results": True}]
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration = folder / "node.yaml"
+        configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("DICOM_NODE_")}
+        command = [str(Path(sys.executable).with_name("dicom-node")), "serve", "--config", str(configuration)]
+        self.process = Process("dicom-node", command, folder / "node.log", environment)
+
+    def __enter__(self) -> Self:
+        self.process.start()
+        try:
+            self.process.wait_until(lambda: answers(f"{self.url}/readyz"), READY_SECONDS)
+        except BaseException:
+            self.process.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.process.stop()
+
+    def state(self, study_instance_uid: str) -> str:
+        """What the node says of a study, in words for a failure message."""
+        try:
+            answer = httpx.get(f"{self.url}/api/studies/{study_instance_uid}", timeout=5.0)
+        except httpx.TransportError as error:
+            return f"the node does not answer ({error})"
+        if not answer.is_success:
+            return f"the node answers {answer.status_code} when asked for the study"
+        study = answer.json()
+        return f"{study.get('state')}: {study.get('reason') or 'no reason given'}"
