@@ -1,0 +1,239 @@
+"""The ``dicom-node`` command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from dicom_node import __version__
+from dicom_node.config import Config, ConfigurationError, Peer, config_path, load_config
+from dicom_node.domain import DeliveryState
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="An inference node beside the PACS: DICOM studies in, structured reports and secondary captures out.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file; else $DICOM_NODE_CONFIG, else config/node.yaml.", dir_okay=False),
+]
+
+_ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@]+):(?P<port>\d{1,5})")
+
+
+def _fail(message: str) -> typer.Exit:
+    errors.print(message, style="red", markup=False, highlight=False)
+    return typer.Exit(1)
+
+
+def _config(path: Path | None) -> Config:
+    try:
+        return load_config(path)
+    except ConfigurationError as error:
+        raise _fail(str(error)) from error
+
+
+def _peer(address: str) -> Peer:
+    """A peer from ``AET@HOST:PORT``."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise typer.BadParameter(f"{address!r} is not AET@HOST:PORT, such as ORTHANC@127.0.0.1:4242")
+    return Peer(name="peer", ae_title=match["ae"], host=match["host"].strip("[]"), port=int(match["port"]))
+
+
+def _run(run: Callable[[Config], None], config: Path | None) -> None:
+    from dicom_node.processes import configure_logging
+
+    settings = _config(config)
+    configure_logging(settings.node.log_level)
+    try:
+        run(settings)
+    except OSError as error:
+        raise _fail(f"cannot start: {error.strerror or error}. Check ports and data folder (dicom-node check).") from error
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the whole node: receiver, worker and web, kept alive by one supervisor."""
+    from dicom_node.processes import configure_logging
+    from dicom_node.supervisor import supervise
+
+    settings = _config(config)
+    configure_logging(settings.node.log_level)
+    console.print(
+        f"dicom-node {__version__}: DICOM {settings.node.ae_title} on port {settings.receive.port}, "
+        f"status page http://{settings.web.host}:{settings.web.port}/",
+        highlight=False,
+    )
+    supervise(config_path(config))
+
+
+@app.command()
+def receiver(config: ConfigOption = None) -> None:
+    """Run the DICOM receiver alone."""
+    from dicom_node.processes import run_receiver
+
+    _run(run_receiver, config)
+
+
+@app.command()
+def worker(config: ConfigOption = None) -> None:
+    """Run the worker, which holds the models, alone."""
+    from dicom_node.processes import run_worker
+
+    _run(run_worker, config)
+
+
+@app.command()
+def web(config: ConfigOption = None) -> None:
+    """Run the status page and the API alone."""
+    from dicom_node.processes import run_web
+
+    _run(run_web, config)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Check configuration, models, database and store, and C-ECHO every peer."""
+    from dicom_node.check import check_node
+
+    failed = False
+    for result in check_node(_config(config)):
+        mark = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]note[/]"}[result.passed]
+        console.print(f"{mark:>16}  {result.subject}: ", end="", highlight=False)
+        console.print(result.text, markup=False, highlight=False)
+        failed = failed or result.passed is False
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def echo(
+    peer: Annotated[str, typer.Argument(metavar="AET@HOST:PORT")],
+    calling: Annotated[str, typer.Option(help="Calling AE title.")] = "DICOMNODE",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
+) -> None:
+    """C-ECHO a peer."""
+    from dicom_node.deliver.sender import Sender
+
+    problem = Sender(calling, timeout).echo(_peer(peer))
+    if problem is not None:
+        raise _fail(problem)
+    console.print(f"{peer} answered")
+
+
+@app.command()
+def send(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", exists=True, help="DICOM files, or folders of them.")],
+    to: Annotated[str, typer.Option("--to", metavar="AET@HOST:PORT")],
+    calling: Annotated[str, typer.Option(help="Calling AE title.")] = "DICOMNODE",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 30.0,
+) -> None:
+    """Send DICOM files to a peer by C-STORE. Files that are not DICOM are named and left out."""
+    from dicom_node.deliver.sender import Sender, is_dicom
+
+    found = _files(paths)
+    files = [path for path in found if is_dicom(path)]
+    for path in sorted(set(found) - set(files)):
+        errors.print(f"{path}: not a DICOM file, left out", markup=False, highlight=False)
+    if not files:
+        raise _fail("nothing to send: no DICOM file among the paths given")
+    problems = len(found) - len(files)
+    with Progress(console=errors) as progress:
+        for path, attempt in progress.track(
+            Sender(calling, timeout).send(_peer(to), files), total=len(files), description="sending"
+        ):
+            if attempt.state is not DeliveryState.DELIVERED:
+                problems += 1
+                progress.console.print(f"{path}: {attempt.message}", markup=False, highlight=False)
+    console.print(f"{len(found) - problems} of {len(found)} files sent to {to}")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", exists=True, help="DICOM files, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the result objects.")],
+    model: Annotated[str | None, typer.Option(help="Only this model; else the models' own selection rules.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Analyse DICOM files offline, by the same stages, and write the result objects into a folder."""
+    from dicom_node.offline import OfflineError, analyze_files
+    from dicom_node.processes import configure_logging
+
+    settings = _config(config)
+    configure_logging("WARNING")
+    try:
+        lines, made = analyze_files(settings, _files(paths), out, model)
+    except OfflineError as error:
+        raise _fail(str(error)) from error
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{made} result objects written to {out}", highlight=False)
+    if not made:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE_OR_FOLDER…", exists=True, help="PNG, JPEG or DICOM files.")],
+    model: Annotated[str, typer.Option("--model", help="Name of the model (its folder's name).")],
+    csv: Annotated[Path, typer.Option("--csv", dir_okay=False, help="Table to write: file, one column a class, refused.")],
+    config: ConfigOption = None,
+) -> None:
+    """Score single images: one row a file, with the calibrated probability of each class, or why it was refused."""
+    from dicom_node.offline import OfflineError, predict_files
+    from dicom_node.processes import configure_logging
+
+    settings = _config(config)
+    configure_logging("WARNING")
+    try:
+        with Progress(console=errors) as progress:
+            files = _files(paths)
+            task = progress.add_task("scoring", total=len(files))
+            refused = predict_files(settings, model, files, csv, lambda: progress.advance(task))
+    except OfflineError as error:
+        raise _fail(str(error)) from error
+    console.print(f"{len(files) - refused} files scored, {refused} refused: {csv}", highlight=False)
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    """The files among ``paths`` and below the folders among them, sorted, hidden ones left out."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        else:
+            files.append(path)
+    return files
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        console.print(f"dicom-node {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the ``dicom-node`` command."""
+    app()

@@ -1,0 +1,144 @@
+"""The storage SCU: files to a peer over one association, with an outcome for each."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom import uid
+from pydicom.errors import InvalidDicomError
+from pynetdicom import AE, evt
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from dicom_node.config import Peer
+from dicom_node.deliver.outcome import judge
+from dicom_node.domain import DeliveryAttempt, DeliveryState
+
+log = logging.getLogger(__name__)
+
+_MAXIMUM_CONTEXTS = 128  # PS3.8 9.3.2.2: presentation context IDs are odd and fit a byte
+_UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+
+
+class UnreadableFile(Exception):
+    """A file to be sent is not DICOM; the text names it."""
+
+
+class Sender:
+    """Opens one association a call; what was accepted is told file by file."""
+
+    def __init__(self, calling_ae_title: str, timeout_seconds: float) -> None:
+        self._entity = AE(ae_title=calling_ae_title)
+        self._entity.acse_timeout = timeout_seconds
+        self._entity.connection_timeout = timeout_seconds
+        self._entity.dimse_timeout = timeout_seconds
+        self._entity.network_timeout = timeout_seconds
+        self._entity.maximum_pdu_size = 131072
+
+    def echo(self, peer: Peer) -> str | None:
+        """C-ECHO; None when the peer answered success, else what went wrong and what to check."""
+        association = self._associate(peer, [build_context(Verification)])
+        try:
+            if not association.is_established:
+                return why_not_established(association, peer)
+            status = association.send_c_echo()
+            return None if "Status" in status and status.Status == 0 else "the peer answered C-ECHO with a failure"
+        finally:
+            _end(association)
+
+    def send(self, peer: Peer, paths: Sequence[Path]) -> Iterator[tuple[Path, DeliveryAttempt]]:
+        """Send Part 10 files in the transfer syntax they have; yields each file's outcome as it is known.
+
+        Raises:
+            UnreadableFile: a file is not DICOM; nothing has been sent then.
+        """
+        association = self._associate(peer, _contexts(paths))
+        try:
+            if not association.is_established:
+                reason = why_not_established(association, peer)
+                for path in paths:
+                    yield path, DeliveryAttempt(DeliveryState.RETRYING, reason)
+                return
+            for path in paths:
+                yield path, self._store(association, path)
+        finally:
+            _end(association)
+
+    def _associate(self, peer: Peer, contexts: list[PresentationContext]) -> Any:
+        return self._entity.associate(
+            peer.host,
+            peer.port,
+            contexts=contexts,
+            ae_title=peer.ae_title,
+            max_pdu=self._entity.maximum_pdu_size,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay)],
+        )
+
+    def _store(self, association: Any, path: Path) -> DeliveryAttempt:
+        if not association.is_established:
+            return judge(None)
+        dataset = pydicom.dcmread(path)
+        try:
+            response = association.send_c_store(dataset)
+        except ValueError:
+            name = uid.UID(dataset.SOPClassUID).name
+            return DeliveryAttempt(
+                DeliveryState.PARKED, f"the peer does not accept {name} in {dataset.file_meta.TransferSyntaxUID.name}"
+            )
+        except RuntimeError:  # the association ended between our look and the request
+            return judge(None)
+        status = int(response.Status) if "Status" in response else None
+        return judge(status, str(response.get("ErrorComment", "")))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file carries the DICOM prefix (PS3.10 7.1)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def why_not_established(association: Any, peer: Peer) -> str:
+    """Why an association did not come about, in words with the thing to check."""
+    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        reason = answer.reason_str if answer is not None else "no reason given"
+        return f"{where} rejected the association ({reason}): check the AE titles on both sides"
+    if association.is_aborted:
+        return f"{where} aborted the association, or accepts none of the SOP classes offered"
+    return f"{where} cannot be reached: check host, port and firewall"
+
+
+def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:
+    """One presentation context for each SOP class and syntax; uncompressed syntaxes stand in for each other."""
+    wanted: dict[tuple[str, tuple[str, ...]], PresentationContext] = {}
+    for path in paths:
+        try:
+            meta = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            sop_class, syntax = meta.SOPClassUID, meta.file_meta.TransferSyntaxUID
+        except (InvalidDicomError, AttributeError, OSError) as error:
+            raise UnreadableFile(f"{path}: not a DICOM file ({error})") from error
+        syntaxes = tuple(_UNCOMPRESSED) if syntax in _UNCOMPRESSED else (syntax,)
+        wanted.setdefault((sop_class, syntaxes), build_context(sop_class, list(syntaxes)))
+    if len(wanted) > _MAXIMUM_CONTEXTS:
+        raise UnreadableFile(f"more than {_MAXIMUM_CONTEXTS} kinds of object at once; send fewer files")
+    return list(wanted.values())
+
+
+def _end(association: Any) -> None:
+    if association.is_established:
+        association.release()
+
+
+def _send_without_delay(event: evt.Event) -> None:
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,88 @@
+"""The three processes, put together from their parts: receiver, worker, web."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+
+import uvicorn
+
+from dicom_node.archive.archive import Archive, RefusalTable
+from dicom_node.archive.index import InstanceIndex
+from dicom_node.archive.store import InstanceStore
+from dicom_node.config import Config
+from dicom_node.database import Database
+from dicom_node.receive.receiver import Receiver
+from dicom_node.supervisor import end_with_supervisor
+from dicom_node.web.app import create_app
+
+log = logging.getLogger(__name__)
+
+_SWEEP_EVERY_SECONDS = 600.0
+_UNFINISHED_AFTER_SECONDS = 900.0
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error. Libraries that would print data sets or their values are kept quiet: no PHI in logs."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
+
+
+def run_receiver(config: Config) -> None:
+    """Receive until told to stop.
+
+    Raises:
+        OSError: the port cannot be bound or the data folder not be written.
+    """
+    stopping = _stop_event()
+    database = Database(config.database_url)
+    database.create_tables()
+    store = InstanceStore(config.instances_folder, config.incoming_folder)
+    store.sweep()
+    index = InstanceIndex(database)
+    receiver = Receiver(config, Archive(store, index), RefusalTable(database))
+    receiver.start()
+    while not stopping.wait(_SWEEP_EVERY_SECONDS):
+        store.sweep(_UNFINISHED_AFTER_SECONDS)
+    receiver.stop()
+    index.close()
+    database.close()
+
+
+def run_worker(config: Config) -> None:
+    """Analyse and deliver until told to stop."""
+    # Models and the workflow engine take seconds to import; the other processes need not wait for them.
+    from dicom_node.workflow import Worker
+
+    stopping = _stop_event()
+    database = Database(config.database_url)
+    database.create_tables()
+    worker = Worker(config, database)
+    worker.start()
+    stopping.wait()
+    worker.stop()
+    database.close()
+
+
+def run_web(config: Config) -> None:
+    """Serve the status page until told to stop."""
+    end_with_supervisor()
+    database = Database(config.database_url)
+    database.create_tables()
+    log.info("status page: http://%s:%d/", config.web.host, config.web.port)
+    uvicorn.run(
+        create_app(config, database), host=config.web.host, port=config.web.port, log_config=None, access_log=False
+    )
+    database.close()
+
+
+def _stop_event() -> threading.Event:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    end_with_supervisor()
+    return stopping

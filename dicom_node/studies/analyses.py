@@ -1,0 +1,216 @@
+"""The rows of an analysis: what it was asked, what it decided, what it found, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dicom_node.database import (
+    AnalysisRow,
+    DecisionRow,
+    EventRow,
+    FindingRow,
+    InstanceRow,
+    ResultRow,
+    StudyRow,
+    now,
+)
+from dicom_node.domain import (
+    AnalysisIdentity,
+    ImageStack,
+    Reading,
+    ResultObject,
+    SeriesDecision,
+    StudyState,
+)
+
+ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisInput:
+    """What there is to analyse of a study: its analysable instances up to ``last_instance_id``."""
+
+    sop_instance_uids: tuple[str, ...]
+    last_instance_id: int
+
+
+def analysis_input(session: Session, study_instance_uid: str, last_instance_id: int | None = None) -> AnalysisInput:
+    """The analysable instances of a study, up to ``last_instance_id`` in order of arrival where that is given."""
+    query = (
+        sa.select(InstanceRow.id, InstanceRow.sop_instance_uid)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.analysable)
+        .order_by(InstanceRow.id)
+    )
+    if last_instance_id is not None:
+        query = query.where(InstanceRow.id <= last_instance_id)
+    rows = session.execute(query).all()
+    return AnalysisInput(tuple(uid for _, uid in rows), max((number for number, _ in rows), default=0))
+
+
+def analysis_id(study_instance_uid: str, input_digest: str) -> str:
+    """The name of the analysis of a study with these inputs: asking twice is asking once."""
+    return f"{study_instance_uid}-{input_digest[:16]}"
+
+
+def open_analysis(session: Session, study_instance_uid: str, input_digest: str, last_instance_id: int) -> AnalysisRow:
+    """Begin an analysis, or find it begun."""
+    name = analysis_id(study_instance_uid, input_digest)
+    row = session.get(AnalysisRow, name)
+    if row is None:
+        predecessor = session.scalar(
+            sa.select(AnalysisRow.input_digest)
+            .where(AnalysisRow.study_instance_uid == study_instance_uid)
+            .order_by(AnalysisRow.created_at.desc())
+            .limit(1)
+        )
+        last_image_at = session.scalar(
+            sa.select(sa.func.max(InstanceRow.received_at)).where(
+                InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.id <= last_instance_id
+            )
+        )
+        at = now()
+        row = AnalysisRow(
+            analysis_id=name,
+            study_instance_uid=study_instance_uid,
+            input_digest=input_digest,
+            predecessor_digest=predecessor,
+            last_instance_id=last_instance_id,
+            last_image_at=last_image_at or at,
+            state=StudyState.QUEUED,
+            created_at=at,
+        )
+        session.add(row)
+        session.flush()
+    return row
+
+
+def identity(row: AnalysisRow) -> AnalysisIdentity:
+    """What the analysis' results are derived from."""
+    return AnalysisIdentity(row.study_instance_uid, row.input_digest, row.created_at, row.predecessor_digest)
+
+
+def mark_queued(session: Session, study_instance_uid: str, last_received_at: datetime, name: str) -> bool:
+    """Say that the analysis ``name`` waits for a worker; false if another image came meanwhile."""
+    changed = session.execute(
+        sa.update(StudyRow)
+        .where(
+            StudyRow.study_instance_uid == study_instance_uid,
+            StudyRow.state == StudyState.RECEIVING,
+            StudyRow.last_received_at == last_received_at,
+        )
+        .values(state=StudyState.QUEUED, state_changed_at=now(), latest_analysis_id=name, waiting_since=None)
+        .returning(StudyRow.study_instance_uid)
+    ).all()
+    return bool(changed)
+
+
+def resume_state(session: Session, study_instance_uid: str, name: str) -> None:
+    """Nothing new came after all: show the state of the analysis that there is."""
+    study, analysis = session.get_one(StudyRow, study_instance_uid), session.get_one(AnalysisRow, name)
+    study.state, study.reason = analysis.state, analysis.reason
+    study.waiting_since, study.latest_analysis_id, study.state_changed_at = None, name, now()
+
+
+def set_state(session: Session, name: str, state: StudyState, reason: str = "") -> None:
+    """Move an analysis on, and its study with it unless newer images have taken the study over."""
+    analysis = session.get_one(AnalysisRow, name)
+    analysis.state, analysis.reason = state, reason
+    if state in ENDED:
+        analysis.finished_at = analysis.finished_at or now()
+    study = session.get_one(StudyRow, analysis.study_instance_uid)
+    if study.latest_analysis_id == name and study.state is not StudyState.RECEIVING:
+        if study.state is not state:
+            study.state_changed_at = now()
+        study.state, study.reason = state, reason
+
+
+def add_event(session: Session, study_instance_uid: str, text: str, since: datetime | None = None) -> None:
+    """Add a line to the study's timeline; a replayed step, which knows ``since`` when, does not add it again."""
+    if since is not None:
+        known = session.scalar(
+            sa.select(EventRow.id).where(
+                EventRow.study_instance_uid == study_instance_uid, EventRow.text == text, EventRow.at >= since
+            )
+        )
+        if known is not None:
+            return
+    session.add(EventRow(study_instance_uid=study_instance_uid, at=now(), text=text))
+
+
+def save_decisions(session: Session, name: str, decisions: Sequence[SeriesDecision]) -> None:
+    """Write down which model reads which series, and why the others are not read."""
+    session.execute(sa.delete(DecisionRow).where(DecisionRow.analysis_id == name))
+    session.add_all(
+        DecisionRow(
+            analysis_id=name,
+            series_instance_uid=decision.series_instance_uid,
+            model=decision.model,
+            reason=decision.reason,
+        )
+        for decision in decisions
+    )
+
+
+def save_reading(
+    session: Session,
+    name: str,
+    reading: Reading,
+    stack: ImageStack,
+    stack_number: int,
+    objects: Iterable[tuple[ResultObject, str]],
+) -> None:
+    """Write down what a model found on a stack, and the objects made of it with their paths in the results folder."""
+    model = reading.model
+    session.execute(
+        sa.delete(FindingRow).where(
+            FindingRow.analysis_id == name,
+            FindingRow.series_instance_uid == reading.series_instance_uid,
+            FindingRow.model == model.name,
+            FindingRow.stack_number == stack_number,
+        )
+    )
+    session.flush()
+    for finding in reading.findings:
+        key = stack.planes[finding.key_index]
+        session.add(
+            FindingRow(
+                analysis_id=name,
+                series_instance_uid=reading.series_instance_uid,
+                model=model.name,
+                model_version=model.version,
+                weights_digest=model.weights_digest,
+                stack_number=stack_number,
+                number=finding.number,
+                name=finding.name,
+                label=finding.label,
+                probability=finding.probability,
+                operating_point=finding.operating_point_name,
+                threshold=finding.operating_point.threshold,
+                evaluation=finding.evaluation,
+                key_sop_instance_uid=key.sop_instance_uid,
+                key_frame_number=key.frame_number,
+                image_probabilities=[round(p, 6) for p in finding.image_probabilities],
+                class_probabilities=dict(reading.class_probabilities),
+                device=reading.device,
+                seconds=reading.seconds,
+            )
+        )
+    for made, path in objects:
+        known = session.scalar(sa.select(ResultRow.id).where(ResultRow.sop_instance_uid == made.sop_instance_uid))
+        if known is None:
+            session.add(
+                ResultRow(
+                    sop_instance_uid=made.sop_instance_uid,
+                    sop_class_uid=made.sop_class_uid,
+                    analysis_id=name,
+                    series_instance_uid=reading.series_instance_uid,
+                    model=model.name,
+                    kind=made.kind,
+                    path=path,
+                )
+            )
