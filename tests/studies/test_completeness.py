@@ -8,9 +8,7 @@ from dicom_node.config import CompletenessSection
 from dicom_node.studies.completeness import WaitingStudy, complete_because
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
-SETTINGS = CompletenessSection(
-    quiet_seconds={"DX": 10, "CT": 30}, default_quiet_seconds=20, maximum_wait_seconds=100
-)
+SETTINGS = CompletenessSection(quiet_seconds={"DX": 10, "CT": 30}, default_quiet_seconds=20, maximum_wait_seconds=100)
 
 
 def _study(
