@@ -68,11 +68,15 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDecision:
-    """Which model reads a series, or in a sentence why none does."""
+    """Which model reads a series, or in a sentence why none does.
+
+    ``sop_instance_uids`` are the instances of the series to read; empty where no model reads it.
+    """
 
     series_instance_uid: str
     model: str | None
     reason: str
+    sop_instance_uids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
