@@ -1,0 +1,202 @@
+"""The storage SCP over real sockets: what is answered, and what is written down."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset, FileMetaDataset, uid
+from pydicom.uid import generate_uid
+from pynetdicom import AE, build_context
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification
+
+from dicom_node.config import Config
+from dicom_node.domain import Association
+from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.receive.receiver import Receiver
+from dicom_node.receive.refusal import Refused, StoreStatus
+
+
+class Sink:
+    """Keeps the bytes it is given, or refuses as told."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Association]] = []
+        self.error: Exception | None = None
+
+    def accept(self, path: Path, association: Association) -> None:
+        if self.error is not None:
+            raise self.error
+        self.received.append((path.read_bytes(), association))
+
+
+class Refusals:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, str, int | None]] = []
+
+    def record(
+        self, association: Association, reason: str, sop_instance_uid: str = "", status: int | None = None
+    ) -> None:
+        self.lines.append((association.calling_ae_title, reason, sop_instance_uid, status))
+
+
+class Node:
+    """A receiver on a free port and a sender that calls it."""
+
+    def __init__(self, tmp_path: Path, **receive: object) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        settings = {"host": "127.0.0.1", "port": self.port, "minimum_free_megabytes": 0, **receive}
+        peers = [{"name": "known", "ae_title": "KNOWN", "host": "h", "port": 104, "sends": True}]
+        self.config = Config.model_validate({"node": {"data_folder": tmp_path}, "receive": settings, "peers": peers})
+        self.config.incoming_folder.mkdir(parents=True)
+        self.sink, self.refusals = Sink(), Refusals()
+        self.receiver = Receiver(self.config, self.sink, self.refusals)
+        self.receiver.start()
+
+    def call(
+        self, calling: str = "SENDER", called: str = "DICOMNODE", contexts: list[PresentationContext] | None = None
+    ) -> Any:
+        entity = AE(ae_title=calling)
+        contexts = contexts or [build_context(Verification), build_context(uid.CTImageStorage)]
+        return entity.associate("127.0.0.1", self.port, contexts=contexts, ae_title=called)
+
+
+NodeMaker = Callable[..., Node]
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[NodeMaker]:
+    nodes: list[Node] = []
+
+    def start(**receive: object) -> Node:
+        nodes.append(Node(tmp_path, **receive))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.receiver.stop()
+
+
+def _image() -> Dataset:
+    dataset = Dataset()
+    dataset.SOPClassUID = uid.CTImageStorage
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.StudyInstanceUID = dataset.SeriesInstanceUID = generate_uid()
+    dataset.Rows = dataset.Columns = 64
+    dataset.BitsAllocated = 16
+    dataset.PixelData = np.arange(64 * 64, dtype="<u2").tobytes()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+    return dataset
+
+
+def test_echo_is_answered(start_node: NodeMaker) -> None:
+    association = start_node().call()
+
+    assert association.send_c_echo().Status == 0x0000
+    association.release()
+
+
+def test_an_instance_reaches_the_sink_as_a_whole_file_before_success_is_answered(start_node: NodeMaker) -> None:
+    node = start_node()
+    image = _image()
+    association = node.call()
+
+    status = association.send_c_store(image)
+
+    assert status.Status == 0x0000
+    [(received, sender)] = node.sink.received
+    assert received[128:132] == b"DICM"
+    assert image.PixelData in received
+    assert sender == Association("SENDER", "DICOMNODE", "127.0.0.1")
+    association.release()
+    assert not list(node.config.incoming_folder.iterdir())
+
+
+@pytest.mark.parametrize("status", list(StoreStatus))
+def test_a_refusal_is_answered_with_its_status_and_words_and_written_down(
+    start_node: NodeMaker, status: StoreStatus
+) -> None:
+    node = start_node()
+    node.sink.error = Refused(status, "the reason")
+    image = _image()
+    association = node.call()
+
+    answer = association.send_c_store(image)
+
+    assert answer.Status == status
+    assert answer.ErrorComment == "the reason"
+    assert node.refusals.lines == [("SENDER", "the reason", image.SOPInstanceUID, int(status))]
+    association.release()
+
+
+def test_an_internal_error_is_answered_and_the_receiver_goes_on(start_node: NodeMaker) -> None:
+    node = start_node()
+    association = node.call()
+    node.sink.error = RuntimeError("a bug")
+
+    first = association.send_c_store(_image())
+    node.sink.error = None
+    second = association.send_c_store(_image())
+
+    assert (first.Status, second.Status) == (0xC000, 0x0000)
+    assert "RuntimeError" in node.refusals.lines[0][1]
+    association.release()
+    assert not list(node.config.incoming_folder.iterdir())
+
+
+def test_a_full_disk_is_out_of_resources_and_nothing_is_kept(start_node: NodeMaker) -> None:
+    node = start_node(minimum_free_megabytes=1 << 40)
+    association = node.call()
+
+    assert association.send_c_store(_image()).Status == 0xA700
+
+    assert not node.sink.received
+    assert "disk almost full" in node.refusals.lines[0][1]
+    association.release()
+
+
+def test_an_unlisted_sender_is_rejected_and_written_down(start_node: NodeMaker) -> None:
+    node = start_node(senders="listed")
+
+    stranger, known = node.call("STRANGER"), node.call("KNOWN")
+
+    assert stranger.is_rejected
+    assert known.is_established
+    known.release()
+    assert node.refusals.lines == [
+        ("STRANGER", "association rejected: its calling AE title is not listed as a sender", "", None)
+    ]
+
+
+def test_a_call_to_another_ae_title_is_rejected_and_written_down(start_node: NodeMaker) -> None:
+    node = start_node()
+
+    assert node.call(called="OTHER").is_rejected
+
+    assert "not the node's" in node.refusals.lines[0][1]
+
+
+def test_a_kind_of_object_that_is_not_accepted_is_written_down(start_node: NodeMaker) -> None:
+    node = start_node()
+
+    association = node.call(contexts=[build_context(uid.CTImageStorage), build_context(uid.MRImageStorage)])
+
+    assert association.is_established
+    association.release()
+    assert "MR Image Storage" in node.refusals.lines[0][1]
+
+
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES, ids=lambda syntax: syntax.name)
+def test_every_syntax_is_accepted_for_every_class(start_node: NodeMaker, syntax: uid.UID) -> None:
+    association = start_node().call(contexts=[build_context(sop_class, syntax) for sop_class in ACCEPTED_SOP_CLASSES])
+
+    assert {context.abstract_syntax for context in association.accepted_contexts} == set(ACCEPTED_SOP_CLASSES)
+    association.release()
