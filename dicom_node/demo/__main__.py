@@ -58,7 +58,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="dicom-node-demo-") as folder:
             studies = _run(Path(folder), console)
     except (DemoError, ProcessError, SendError) as error:
-        console.print(f"demo: failed: {error}", style="red", markup=False, highlight=False)
+        console.print(f"demo: failed: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("demo: stopped", style="red")
@@ -126,7 +126,7 @@ def _table(studies: list[SentStudy]) -> Table:
         table.add_row(
             study.name,
             "\n".join(dict.fromkeys(finding.model for finding in findings)),
-            "\n".join(finding.finding for finding in findings),
+            "\n".join(f"{finding.finding}: {finding.presence.lower()}" for finding in findings),
             "\n".join(f"{finding.probability:.3f}" for finding in findings),
             str(len(study.reports)),
             str(len(study.captures)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -96,11 +96,17 @@ class Orthanc:
     ) -> None:
         self._process.stop()
 
-    def objects(self, study_instance_uid: str) -> list[Dataset]:
-        """Every object of the study, as it was received."""
+    def objects(self, study_instance_uid: str, *, besides: Collection[str] = ()) -> list[Dataset]:
+        """Every object of the study, as it was received, but for those of the series ``besides``."""
         with httpx.Client(base_url=self.url, timeout=60.0) as client:
-            query = {"Level": "Instance", "Query": {"StudyInstanceUID": study_instance_uid}}
-            identifiers = client.post("/tools/find", json=query).raise_for_status().json()
+            query = {"Level": "Series", "Expand": True, "Query": {"StudyInstanceUID": study_instance_uid}}
+            every_series = client.post("/tools/find", json=query).raise_for_status().json()
+            identifiers = [
+                identifier
+                for series in every_series
+                if series["MainDicomTags"]["SeriesInstanceUID"] not in besides
+                for identifier in series["Instances"]
+            ]
             files = [client.get(f"/instances/{identifier}/file").raise_for_status() for identifier in identifiers]
         return [dcmread(BytesIO(file.content)) for file in files]
 

@@ -54,7 +54,7 @@ class Node:
         configuration = folder / "node.yaml"
         configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DICOM_NODE_")}
-        command = [str(Path(sys.executable).with_name("dicom-node")), "serve", "--config", str(configuration)]
+        command = [sys.executable, "-m", "dicom_node", "serve", "--config", str(configuration)]
         self.process = Process("dicom-node", command, folder / "node.log", environment)
 
     def __enter__(self) -> Self:

@@ -76,8 +76,8 @@ def chest_radiograph(
     The same arguments make the same study, UIDs included.
     """
     rng = np.random.default_rng(seed)
-    half, step = RADIOGRAPH_FIELD_OF_VIEW_MM / 2.0, 1.0
-    grid = VoxelGrid(_centres(-half, half, step), _centres(-120.0, 120.0, 2.5), _centres(-half, half, step))
+    half, step = RADIOGRAPH_FIELD_OF_VIEW_MM / 2.0, max(1.0, RADIOGRAPH_FIELD_OF_VIEW_MM / size)
+    grid = VoxelGrid(_centres(-half, half, step), _centres(-120.0, 120.0, max(2.5, step)), _centres(-half, half, step))
     anatomy.chest(grid, rng, Nodule() if nodule else None)
     pixels = project(grid, rng, size=size)
     identity = _Identity("chest-radiograph", patient, seed, (size, nodule))
@@ -133,7 +133,7 @@ def _study(identity: _Identity, sop_class_uid: UID, instance: int) -> Dataset:
     dataset.PatientBirthDate = identity.patient.birth_date
     dataset.PatientSex = identity.patient.sex
     dataset.PatientAge = identity.patient.age
-    dataset.Manufacturer = "dicom-node"
+    dataset.Manufacturer = "Synthetic Imaging"
     dataset.ManufacturerModelName = "Phantom"
     dataset.DeviceSerialNumber = "1"
     dataset.SoftwareVersions = "1"

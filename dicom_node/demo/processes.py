@@ -61,7 +61,7 @@ class Process:
                 self._command, stdout=output, stderr=subprocess.STDOUT, env=self._environment, start_new_session=True
             )
 
-    def stop(self, patience_seconds: float = 15.0) -> None:
+    def stop(self, patience_seconds: float = 30.0) -> None:
         """Ask the program to end; after ``patience_seconds`` end its whole process group."""
         if self._process is None:
             return

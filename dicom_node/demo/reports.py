@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,14 +11,16 @@ from pydicom.dataset import Dataset
 MEASUREMENT_GROUP = "125007"
 FINDING = "121071"
 ALGORITHM_NAME = "111001"
+PRESENCE = "705057003"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedFinding:
-    """One measurement group of a report: who says so, what, and how probable it is (0 to 1)."""
+    """One measurement group of a report: who says so, of what, whether it is there, how probable it is (0 to 1)."""
 
     model: str
     finding: str
+    presence: str
     probability: float
 
 
@@ -27,17 +30,20 @@ def reported_findings(report: Dataset) -> list[ReportedFinding]:
 
 
 def _read_group(group: Dataset) -> ReportedFinding:
-    model, finding, probability = "", "", float("nan")
+    model, finding, presence, probabilities = "", "", "", []
     for item in _items(group):
         if item.ValueType == "NUM" and item.MeasuredValueSequence:
             measured = item.MeasuredValueSequence[0]
             percent = measured.MeasurementUnitsCodeSequence[0].CodeValue == "%"
-            probability = float(measured.NumericValue) / (100.0 if percent else 1.0)
+            probabilities.append(float(measured.NumericValue) / (100.0 if percent else 1.0))
         elif _concept(item) == ALGORITHM_NAME:
             model = str(item.TextValue)
         elif _concept(item) == FINDING and item.ValueType == "CODE":
             finding = str(item.ConceptCodeSequence[0].CodeMeaning)
-    return ReportedFinding(model, finding, probability)
+        elif _concept(item) == PRESENCE:
+            presence = str(item.ConceptCodeSequence[0].CodeMeaning)
+    # The group's first number is the finding's probability; what follows is the threshold it is held against.
+    return ReportedFinding(model, finding, presence, probabilities[0] if probabilities else math.nan)
 
 
 def _items(parent: Dataset) -> Iterator[Dataset]:

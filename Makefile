@@ -1,0 +1,52 @@
+# make demo    two synthetic studies through a node to an archive, and a table of what came back
+# make serve   a node on the embedded defaults; the status page's address is printed
+# make test    lint, types, layers and tests
+# make lock    constraints.txt from the newest releases that pyproject.toml allows
+#
+# Needs Python 3.11 or newer: python3, or the one named as in `make demo PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo serve test lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m dicom_node.demo
+
+serve: $(VENV)/.installed
+	$(BIN)/dicom-node serve
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -c constraints.txt -e '.[test,training]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one as in: make demo PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+
+# Local version labels such as +cpu name one build of a release; the pin is of the release.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,training]'
+	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
+	rm -rf build/lock
+
+clean:
+	rm -rf $(VENV) build
