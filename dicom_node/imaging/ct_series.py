@@ -14,7 +14,7 @@ from dicom_node.domain import FloatArray, ImagePlane, ImageStack, NotApplicable
 from dicom_node.imaging.ct_slices import CtFile, CtSlice, read_slices
 from dicom_node.imaging.ct_stacking import gap_notes, stack_slices
 from dicom_node.imaging.decoding import decode_frames
-from dicom_node.imaging.errors import UnreadableImage
+from dicom_node.imaging.errors import UnreadableImage, UnreadableSeries, left_out_sentences
 from dicom_node.imaging.greyscale import padding_mask
 
 AIR = -1024.0
@@ -35,17 +35,19 @@ def read_ct_series(paths: Sequence[Path]) -> ImageStack:
 
     Raises:
         NotApplicable: the images do not make one stack in Hounsfield units; the text says why.
-        UnreadableImage: none of the files can be decoded.
+        UnreadableSeries: none of the files can be decoded.
     """
+    if not paths:
+        raise NotApplicable("The series has no images.")
     slices, problems = _read_headers(paths)
     if not slices:
-        raise _nothing_read(paths, problems)
+        raise UnreadableSeries(problems)
     stacking = stack_slices(slices)
     pixels, read, undecodable = _decode(stacking.slices)
     problems += undecodable
     if not read:
-        raise _nothing_read(paths, problems)
-    notes = *(problem.sentence for problem in problems), *stacking.notes, *gap_notes([s.height for s in read])
+        raise UnreadableSeries(problems)
+    notes = *left_out_sentences(problems), *stacking.notes, *gap_notes([s.height for s in read])
     return ImageStack(pixels=pixels, planes=tuple(_plane(s) for s in read), hounsfield=True, notes=notes)
 
 
@@ -112,10 +114,3 @@ def _plane(ct_slice: CtSlice) -> ImagePlane:
         pixel_spacing=spacing,
         pixel_aspect=1.0 if spacing is None else spacing[0] / spacing[1],
     )
-
-
-def _nothing_read(paths: Sequence[Path], problems: Sequence[UnreadableImage]) -> Exception:
-    if not problems:
-        return NotApplicable("The series has no images.")
-    reasons = sorted({problem.reason for problem in problems})
-    return UnreadableImage(paths[0], f"none of {len(paths)} files could be read: {'; '.join(reasons[:3])}")

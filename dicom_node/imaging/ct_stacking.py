@@ -65,7 +65,7 @@ def gap_notes(heights: Sequence[float]) -> tuple[str, ...]:
     if len(heights) < 3:
         return ()
     steps = np.diff(np.asarray(heights, dtype=np.float64))
-    usual = float(np.median(steps))
+    usual = float(np.percentile(steps, 50, method="lower"))  # of few steps, a gap must not be half of what is usual
     gaps = steps[steps > GAP_FACTOR * usual]
     if gaps.size == 0:
         return ()

@@ -60,7 +60,8 @@ def decode_frames(path: Path, header: Dataset, indices: Sequence[int]) -> Iterat
     """
     _check_image_pixel_module(path, header)
     try:
-        yield from iter_pixels(path, indices=list(indices))
+        # Handed the path, iter_pixels would seek in the file, which a deflated data set does not allow.
+        yield from iter_pixels(dcmread(path), indices=list(indices))
     except _BROKEN as error:
         uid = str(header.get("SOPInstanceUID", ""))
         raise UnreadableImage(path, f"it could not be decoded ({_words(error)})", uid) from error
@@ -85,9 +86,9 @@ def _check_image_pixel_module(path: Path, header: Dataset) -> None:
 
 
 def _words(error: BaseException) -> str:
-    """The first line of an error; pydicom lists every plug-in it tried below it."""
-    text = " ".join(str(error).split("\n")[:2]).strip()
-    return text or type(error).__name__
+    """What a decoder said in one line; pydicom lists what each plug-in said below a heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__
 
 
 def first_value(header: Dataset, keyword: str) -> float | None:

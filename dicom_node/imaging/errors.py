@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+
+_NAMED = 10
 
 
 class UnreadableImage(Exception):
@@ -19,7 +23,29 @@ class UnreadableImage(Exception):
         self.sop_instance_uid = sop_instance_uid
 
     @property
-    def sentence(self) -> str:
-        """What happened, for a study's outcome: names the SOP Instance UID, or the file where there is none."""
-        subject = f"Image {self.sop_instance_uid}" if self.sop_instance_uid else f"File {self.path.name}"
-        return f"{subject} was left out: {self.reason}."
+    def name(self) -> str:
+        """The SOP Instance UID, or the file's name where there is none."""
+        return self.sop_instance_uid or self.path.name
+
+
+class UnreadableSeries(Exception):
+    """None of the files of a series holds an image that can be decoded; ``problems`` has one entry a file."""
+
+    def __init__(self, problems: Sequence[UnreadableImage]) -> None:
+        super().__init__(" ".join(left_out_sentences(problems)))
+        self.problems = tuple(problems)
+
+
+def left_out_sentences(problems: Sequence[UnreadableImage]) -> tuple[str, ...]:
+    """Say for a study's outcome which images were left out: one sentence a reason, naming up to ten images each."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        names[problem.reason].append(problem.name)
+    return tuple(_sentence(reason, affected) for reason, affected in names.items())
+
+
+def _sentence(reason: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"Image {names[0]} was left out: {reason}."
+    more = "" if len(names) <= _NAMED else f" and {len(names) - _NAMED} more"
+    return f"{len(names)} images were left out: {reason} ({', '.join(names[:_NAMED])}{more})."

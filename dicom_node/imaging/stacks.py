@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicom_node.domain import ImageStack, NotApplicable
 from dicom_node.imaging.ct_series import read_ct_series
-from dicom_node.imaging.errors import UnreadableImage
+from dicom_node.imaging.errors import UnreadableImage, UnreadableSeries, left_out_sentences
 from dicom_node.imaging.radiograph import read_radiograph
 from dicom_node.manifest import ImageKind
 
@@ -32,22 +32,22 @@ def read_stacks(kind: ImageKind, paths: Sequence[Path]) -> StackRead:
     if kind is ImageKind.CT:
         return _read_ct(paths)
     stacks: list[ImageStack] = []
-    undecodable: list[str] = []
+    undecodable: list[UnreadableImage] = []
     not_applicable: list[str] = []
     for path in paths:
         try:
             stacks.append(read_radiograph(path))
         except UnreadableImage as problem:
-            undecodable.append(problem.sentence)
+            undecodable.append(problem)
         except NotApplicable as refusal:
             not_applicable.append(str(refusal))
-    return StackRead(tuple(stacks), tuple(undecodable), tuple(not_applicable))
+    return StackRead(tuple(stacks), left_out_sentences(undecodable), tuple(not_applicable))
 
 
 def _read_ct(paths: Sequence[Path]) -> StackRead:
     try:
         return StackRead(stacks=(read_ct_series(paths),))
-    except UnreadableImage as problem:
-        return StackRead(undecodable=(problem.sentence,))
+    except UnreadableSeries as error:
+        return StackRead(undecodable=left_out_sentences(error.problems))
     except NotApplicable as refusal:
         return StackRead(not_applicable=(str(refusal),))
