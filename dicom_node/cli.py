@@ -25,7 +25,9 @@ errors = Console(stderr=True)
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="Configuration file; else $DICOM_NODE_CONFIG, else config/node.yaml.", dir_okay=False),
+    typer.Option(
+        "--config", help="Configuration file; else $DICOM_NODE_CONFIG, else config/node.yaml.", dir_okay=False
+    ),
 ]
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@]+):(?P<port>\d{1,5})")
@@ -59,7 +61,9 @@ def _run(run: Callable[[Config], None], config: Path | None) -> None:
     try:
         run(settings)
     except OSError as error:
-        raise _fail(f"cannot start: {error.strerror or error}. Check ports and data folder (dicom-node check).") from error
+        raise _fail(
+            f"cannot start: {error.strerror or error}. Check ports and data folder (dicom-node check)."
+        ) from error
 
 
 @app.command()
@@ -187,9 +191,13 @@ def analyze(
 
 @app.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE_OR_FOLDER…", exists=True, help="PNG, JPEG or DICOM files.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE_OR_FOLDER…", exists=True, help="PNG, JPEG or DICOM files.")
+    ],
     model: Annotated[str, typer.Option("--model", help="Name of the model (its folder's name).")],
-    csv: Annotated[Path, typer.Option("--csv", dir_okay=False, help="Table to write: file, one column a class, refused.")],
+    csv: Annotated[
+        Path, typer.Option("--csv", dir_okay=False, help="Table to write: file, one column a class, refused.")
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Score single images: one row a file, with the calibrated probability of each class, or why it was refused."""

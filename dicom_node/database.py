@@ -199,7 +199,10 @@ class FindingRow(Base):
 
 
 class ResultRow(Base):
-    """One DICOM object that the node made; ``path`` is relative to the results folder."""
+    """One DICOM object that the node made; ``path`` is relative to the results folder.
+
+    ``variant`` tells apart the same result written in different ways for different destinations.
+    """
 
     __tablename__ = "results"
 
@@ -210,6 +213,7 @@ class ResultRow(Base):
     series_instance_uid: Mapped[str] = mapped_column(UID)
     model: Mapped[str] = mapped_column(sa.String(64))
     kind: Mapped[ResultKind] = mapped_column(_enum(ResultKind))
+    variant: Mapped[str] = mapped_column(sa.String(64), default="")
     path: Mapped[str] = mapped_column(sa.Text)
 
     analysis: Mapped[AnalysisRow] = relationship(back_populates="results")

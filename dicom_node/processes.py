@@ -56,12 +56,15 @@ def run_receiver(config: Config) -> None:
 def run_worker(config: Config) -> None:
     """Analyse and deliver until told to stop."""
     # Models and the workflow engine take seconds to import; the other processes need not wait for them.
+    from dicom_node.inference.models import Models
     from dicom_node.workflow import Worker
 
     stopping = _stop_event()
     database = Database(config.database_url)
     database.create_tables()
-    worker = Worker(config, database)
+    models = Models(config.node.models_folder, config.worker.device)
+    models.load()
+    worker = Worker(config, database, models)
     worker.start()
     stopping.wait()
     worker.stop()

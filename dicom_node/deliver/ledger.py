@@ -9,36 +9,28 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.config import Peer
 from dicom_node.database import DeliveryRow, ResultRow
 from dicom_node.domain import DeliveryAttempt, DeliveryState, ResultObject
 
 UNFINISHED = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
 
-def open_deliveries(session: Session, analysis_id: str, destinations: Sequence[Peer]) -> list[str]:
-    """Write down what has to go where; safe to repeat. Returns the names of destinations that get something."""
+def open_deliveries(session: Session, analysis_id: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
+    """Write down which objects (SOP Instance UIDs) go to which destination; safe to repeat.
+
+    Returns the names of the destinations.
+    """
     known = {
         (row.sop_instance_uid, row.destination)
         for row in session.scalars(sa.select(DeliveryRow).where(DeliveryRow.analysis_id == analysis_id))
     }
-    results = session.scalars(sa.select(ResultRow).where(ResultRow.analysis_id == analysis_id)).all()
-    names = []
-    for peer in destinations:
-        wanted = [result for result in results if result.kind in peer.results]
-        for result in wanted:
-            if (result.sop_instance_uid, peer.name) not in known:
-                session.add(
-                    DeliveryRow(
-                        sop_instance_uid=result.sop_instance_uid,
-                        analysis_id=analysis_id,
-                        destination=peer.name,
-                        state=DeliveryState.PENDING,
-                    )
-                )
-        if wanted:
-            names.append(peer.name)
-    return names
+    session.add_all(
+        DeliveryRow(sop_instance_uid=uid, analysis_id=analysis_id, destination=destination, state=DeliveryState.PENDING)
+        for destination, uids in wanted.items()
+        for uid in uids
+        if (uid, destination) not in known
+    )
+    return list(wanted)
 
 
 def unfinished(session: Session, analysis_id: str, destination: str, folder: Path) -> list[ResultObject]:

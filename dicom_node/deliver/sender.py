@@ -112,9 +112,9 @@ def why_not_established(association: Any, peer: Peer) -> str:
         answer = association.acceptor.primitive
         reason = answer.reason_str if answer is not None else "no reason given"
         return f"{where} rejected the association ({reason}): check the AE titles on both sides"
-    if association.is_aborted:
-        return f"{where} aborted the association, or accepts none of the SOP classes offered"
-    return f"{where} cannot be reached: check host, port and firewall"
+    if association.acceptor.primitive is not None:
+        return f"{where} accepts none of the SOP classes offered: check what it is allowed to store"
+    return f"{where} cannot be reached, or ended the connection: check host, port and firewall"
 
 
 def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:

@@ -162,9 +162,12 @@ def save_reading(
     reading: Reading,
     stack: ImageStack,
     stack_number: int,
-    objects: Iterable[tuple[ResultObject, str]],
+    objects: Iterable[tuple[ResultObject, str, str]],
 ) -> None:
-    """Write down what a model found on a stack, and the objects made of it with their paths in the results folder."""
+    """Write down what a model found on a stack, and the objects made of it.
+
+    Each object comes with its path in the results folder and its variant.
+    """
     model = reading.model
     session.execute(
         sa.delete(FindingRow).where(
@@ -200,7 +203,7 @@ def save_reading(
                 seconds=reading.seconds,
             )
         )
-    for made, path in objects:
+    for made, path, variant in objects:
         known = session.scalar(sa.select(ResultRow.id).where(ResultRow.sop_instance_uid == made.sop_instance_uid))
         if known is None:
             session.add(
@@ -211,6 +214,7 @@ def save_reading(
                     series_instance_uid=reading.series_instance_uid,
                     model=model.name,
                     kind=made.kind,
+                    variant=variant,
                     path=path,
                 )
             )

@@ -1,0 +1,113 @@
+"""``dicom-node check``: what is wrong with an installation, and what to change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from dicom_node.config import Config
+from dicom_node.database import Database
+from dicom_node.deliver.sender import Sender
+from dicom_node.inference.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One thing checked; ``passed`` is None for a remark that is no fault."""
+
+    subject: str
+    passed: bool | None
+    text: str
+
+
+def check_node(config: Config) -> Iterator[CheckResult]:
+    """Check everything that a node needs, one result at a time. A configuration that could be loaded is sound."""
+    yield from _configuration(config)
+    yield _store(config)
+    yield _database(config)
+    yield from _models(config)
+    yield from _peers(config)
+
+
+def _configuration(config: Config) -> Iterator[CheckResult]:
+    yield CheckResult("configuration", True, f"AE title {config.node.ae_title}, DICOM port {config.receive.port}")
+    if config.receive.senders == "any":
+        yield CheckResult(
+            "configuration", None, "anybody may send: list the senders as peers and set receive.senders to 'listed'"
+        )
+    if not config.destinations:
+        yield CheckResult(
+            "configuration", None, "nobody receives results: give at least one peer 'receives_results: true'"
+        )
+
+
+def _store(config: Config) -> CheckResult:
+    folder = config.node.data_folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+            os.fsync(file.fileno())
+    except OSError as error:
+        return CheckResult(
+            "store", False, f"{folder} cannot be written ({error.strerror}): change node.data_folder or its permissions"
+        )
+    free = shutil.disk_usage(folder).free // (1 << 20)
+    if free < config.receive.minimum_free_megabytes:
+        return CheckResult(
+            "store",
+            False,
+            f"{free} MB free in {folder}, below receive.minimum_free_megabytes "
+            f"({config.receive.minimum_free_megabytes}): everything sent would be refused; make room",
+        )
+    return CheckResult("store", True, f"{folder}, {free} MB free")
+
+
+def _database(config: Config) -> CheckResult:
+    shown = sa.make_url(config.database_url).render_as_string(hide_password=True)
+    try:
+        database = Database(config.database_url)
+        database.create_tables()
+        database.close()
+    except (sa.exc.SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        return CheckResult("database", False, f"{shown} does not work ({error}): check node.database_url")
+    return CheckResult("database", True, shown)
+
+
+def _models(config: Config) -> Iterator[CheckResult]:
+    folder = Path(config.node.models_folder).absolute()
+    models = Models(folder, config.worker.device)
+    if not models.manifests and not models.unavailable:
+        yield CheckResult("models", False, f"{folder} holds no bundle: set node.models_folder")
+        return
+    models.load()
+    for name, problem in sorted(models.unavailable.items()):
+        yield CheckResult(f"model {name}", False, problem)
+    for name, manifest in sorted(models.manifests.items()):
+        if name in models.unavailable:
+            continue
+        if not manifest.enabled:
+            yield CheckResult(f"model {name}", None, "switched off in its node.yaml")
+            continue
+        identity = models.reader(name).identity
+        yield CheckResult(
+            f"model {name}",
+            True,
+            f"version {identity.version}, weights {identity.weights_digest[:12]}, on {models.device}",
+        )
+
+
+def _peers(config: Config) -> Iterator[CheckResult]:
+    sender = Sender(config.node.ae_title, min(config.deliver.timeout_seconds, 10.0))
+    for peer in config.peers:
+        problem = sender.echo(peer)
+        text = problem or f"{peer.ae_title} at {peer.host}:{peer.port} answered C-ECHO"
+        # A modality that only sends often answers nothing; that harms nobody.
+        passed: bool | None = True if problem is None else (False if peer.receives_results else None)
+        yield CheckResult(f"peer {peer.name}", passed, text)

@@ -1,0 +1,66 @@
+"""The models of a node: every bundle in a folder, loaded once and kept warm."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from dicom_node.inference.bundle import Bundle
+from dicom_node.inference.definition import MANIFEST_FILE, BundleDefinition, BundleError
+from dicom_node.inference.reader import ModelReader
+from dicom_node.manifest import BundleManifest
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+class Models:
+    """Owns the loaded bundles of a folder, one a subfolder.
+
+    ``manifests`` are of all bundles whose configuration is sound; ``unavailable`` says of the others, and of those
+    that would not load, why. A bundle that is switched off is not loaded.
+    """
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self.device = choose_device(device)
+        self.manifests: dict[str, BundleManifest] = {}
+        self.unavailable: dict[str, str] = {}
+        self._folders: dict[str, Path] = {}
+        self._readers: dict[str, ModelReader] = {}
+        bundles = sorted(path.parents[1] for path in folder.glob(f"*/{MANIFEST_FILE}"))
+        for bundle in bundles:
+            try:
+                self.manifests[bundle.name] = BundleDefinition.load(bundle).manifest
+                self._folders[bundle.name] = bundle
+            except BundleError as error:
+                self.unavailable[bundle.name] = str(error)
+
+    def load(self, only: str | None = None) -> None:
+        """Load and warm the bundles that are switched on, or just ``only``. One that fails is noted, not raised."""
+        for name, manifest in self.manifests.items():
+            if not manifest.enabled or only not in (None, name):
+                continue
+            try:
+                reader = ModelReader(Bundle.load(self._folders[name], self.device))
+                reader.warm_up()
+            except BundleError as error:
+                log.exception("model %s cannot be loaded", name)
+                self.unavailable[name] = str(error)
+                continue
+            self._readers[name] = reader
+
+    def reader(self, name: str) -> ModelReader:
+        """The loaded model of that name.
+
+        Raises:
+            KeyError: it is not loaded; see ``unavailable``.
+        """
+        return self._readers[name]

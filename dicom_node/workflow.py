@@ -1,0 +1,389 @@
+"""The durable workflow of a study: the one place that knows the order of the stages.
+
+Each step is repeated after a crash if it had not ended, so each is idempotent: rows are replaced, and the UIDs of
+results are derived from their inputs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
+
+from dicom_node.analysis import SeriesOutcome, conclude, read_series
+from dicom_node.archive.archive import load_study
+from dicom_node.config import Config, Peer
+from dicom_node.database import AnalysisRow, Database, ResultRow, now
+from dicom_node.deliver import ledger
+from dicom_node.deliver.outcome import retry_delay
+from dicom_node.deliver.sender import Sender
+from dicom_node.domain import (
+    DeliveryAttempt,
+    DeliveryState,
+    ResultObject,
+    SeriesDecision,
+    Study,
+    StudyState,
+)
+from dicom_node.inference.models import Models
+from dicom_node.results.file import write_result
+from dicom_node.results.identity import input_digest
+from dicom_node.results.options import ResultOptions
+from dicom_node.studies import analyses
+from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
+from dicom_node.studies.headers import read_series_headers
+from dicom_node.studies.selection import select_series
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = "1"
+"""Version of the workflow below. Workflows begun under another version are not taken up; change it only with a
+change of steps that older pending workflows could not follow."""
+
+ANALYSE_QUEUE = "analyse"
+DELIVER_QUEUE = "deliver"
+_POLL_SECONDS = 0.1
+_CONCURRENT_DELIVERIES = 4
+_RECOVERY_ATTEMPTS = 3
+
+
+def options_for(peer: Peer) -> ResultOptions:
+    """The result objects that a destination is configured to receive."""
+    return ResultOptions(kinds=peer.results)
+
+
+@DBOS.dbos_class()
+class StudyWorkflow(DBOSConfiguredInstance):
+    """Selection, inference, results and delivery of one study, step by step.
+
+    Owns nothing: the configuration, the database and the models are given to it and outlive it.
+    """
+
+    def __init__(self, config: Config, database: Database, models: Models) -> None:
+        super().__init__("node")
+        self._config = config
+        self._database = database
+        self._models = models
+        self._peers = {peer.name: peer for peer in config.destinations}
+        # Results are made even if nobody is configured to receive them: the status page shows them.
+        self._options = [options_for(peer) for peer in config.destinations] or [ResultOptions()]
+        self.deliver_queue: Queue | None = None
+
+    @DBOS.workflow(max_recovery_attempts=_RECOVERY_ATTEMPTS)
+    def analyse(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
+        """Analyse the images of a study up to ``last_instance_id`` and hand the results to delivery."""
+        name = analyses.analysis_id(study_instance_uid, digest)
+        if not self._open(study_instance_uid, digest, last_instance_id):
+            return
+        results, unfit, problems = 0, list[str](), list[str]()
+        try:
+            decisions = self._select(name)
+            for series_instance_uid, model, uids in decisions:
+                made, refused, broken = self._read(name, series_instance_uid, model, uids)
+                results += made
+                unfit += refused
+                problems += broken
+            destinations = self._conclude(name, results, unfit, problems)
+        except Exception as error:
+            # Whatever fails, the study must end visibly and the worker must go on with the next.
+            log.exception("analysis %s failed", name)
+            self._fail(name, f"The analysis failed ({type(error).__name__}): see the worker's log.")
+            return
+        for destination in destinations:
+            self._enqueue_delivery(name, destination, attempt=1, delay_seconds=None)
+
+    @DBOS.step()
+    def _open(self, study_instance_uid: str, digest: str, last_instance_id: int) -> bool:
+        """Begin; false if the images are no longer the ones asked about, since then another analysis follows."""
+        with self._database.session.begin() as session:
+            held = analyses.analysis_input(session, study_instance_uid, last_instance_id)
+            if input_digest(held.sop_instance_uids) != digest:
+                return False
+            row = analyses.open_analysis(session, study_instance_uid, digest, last_instance_id)
+            analyses.set_state(session, row.analysis_id, StudyState.ANALYSING)
+            count = len(held.sop_instance_uids)
+            analyses.add_event(session, study_instance_uid, f"Analysis of {count} images began.", row.created_at)
+        return True
+
+    @DBOS.step()
+    def _select(self, name: str) -> list[tuple[str, str, list[str]]]:
+        """Decide which model reads which series; returns series, model and the instances to read."""
+        study = self._study(name)
+        decisions = select_series([read_series_headers(series) for series in study.series], self._models.manifests)
+        decisions = tuple(self._explain_unavailable(decision) for decision in decisions)
+        with self._database.session.begin() as session:
+            analyses.save_decisions(session, name, decisions)
+        return [(d.series_instance_uid, d.model, list(d.sop_instance_uids)) for d in decisions if d.model is not None]
+
+    def _explain_unavailable(self, decision: SeriesDecision) -> SeriesDecision:
+        problem = self._models.unavailable.get(decision.model) if decision.model is not None else None
+        if problem is None:
+            return decision
+        return SeriesDecision(decision.series_instance_uid, None, f"Not read by {decision.model}: {problem}")
+
+    @DBOS.step()
+    def _read(
+        self, name: str, series_instance_uid: str, model: str, uids: list[str]
+    ) -> tuple[int, list[str], list[str]]:
+        """Let a model read a series, and keep what it found and the objects made of it.
+
+        Returns how many objects were made, why images were unfit, and what went wrong.
+        """
+        wanted = set(uids)
+        study = self._study(name)
+        instances = [
+            instance
+            for instance in study.instances
+            if instance.series_instance_uid == series_instance_uid and instance.sop_instance_uid in wanted
+        ]
+        with self._database.reading() as session:
+            identity = analyses.identity(session.get_one(AnalysisRow, name))
+        try:
+            outcome = read_series(instances, self._models.reader(model), identity, self._options)
+        except Exception as error:
+            # One model that fails on one series must not take the study's other findings with it.
+            log.exception("%s failed on series %s", model, series_instance_uid)
+            return 0, [], [f"{model} failed on a series ({type(error).__name__}): see the worker's log."]
+        made = self._keep(name, outcome)
+        return made, [f"{model}: {text}" for text in outcome.not_applicable], list(outcome.problems)
+
+    def _keep(self, name: str, outcome: SeriesOutcome) -> int:
+        written: list[list[tuple[ResultObject, str, str]]] = []
+        for reading in outcome.readings:
+            objects = []
+            for made in reading.objects:
+                uid = str(made.dataset.SOPInstanceUID)
+                relative = f"{made.dataset.StudyInstanceUID}/{uid}.dcm"
+                path = self._config.results_folder / relative
+                write_result(made.dataset, path)
+                result = ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path)
+                objects.append((result, relative, made.variant))
+            written.append(objects)
+        with self._database.session.begin() as session:
+            study_instance_uid = session.get_one(AnalysisRow, name).study_instance_uid
+            for reading, objects in zip(outcome.readings, written, strict=True):
+                analyses.save_reading(session, name, reading.reading, reading.stack, reading.stack_number, objects)
+                model, seconds = reading.reading.model, reading.reading.seconds
+                analyses.add_event(
+                    session, study_instance_uid, f"{model.name} {model.version} read a series in {seconds:.1f} s."
+                )
+        return sum(len(objects) for objects in written)
+
+    @DBOS.step()
+    def _conclude(self, name: str, results: int, unfit: list[str], problems: list[str]) -> list[str]:
+        """Say how the analysis ended, and open its deliveries; returns the destinations."""
+        with self._database.session.begin() as session:
+            row = session.get_one(AnalysisRow, name)
+            decisions = [SeriesDecision(d.series_instance_uid, d.model, d.reason) for d in row.decisions]
+            state, reason = conclude(decisions, results, unfit, problems)
+            destinations: list[str] = []
+            if state is StudyState.DELIVERING:
+                destinations = ledger.open_deliveries(session, name, self._wanted(row.results))
+                if not destinations:
+                    state = StudyState.FAILED
+                    reason = (
+                        "Results were made, but no destination is configured: give a peer 'receives_results: true'. "
+                    ) + reason
+            analyses.set_state(session, name, state, reason.strip())
+            analyses.add_event(session, row.study_instance_uid, f"Analysis ended: {state}.", row.created_at)
+        return destinations
+
+    def _wanted(self, results: list[ResultRow]) -> dict[str, list[str]]:
+        """Which objects go to which destination."""
+        wanted: dict[str, list[str]] = {}
+        for peer in self._config.destinations:
+            options = options_for(peer)
+            uids = [
+                row.sop_instance_uid
+                for row in results
+                if row.kind in options.kinds and row.variant == options.variant(row.kind)
+            ]
+            if uids:
+                wanted[peer.name] = uids
+        return wanted
+
+    @DBOS.step()
+    def _fail(self, name: str, reason: str) -> None:
+        with self._database.session.begin() as session:
+            row = session.get_one(AnalysisRow, name)
+            analyses.set_state(session, name, StudyState.FAILED, reason)
+            analyses.add_event(session, row.study_instance_uid, reason, row.created_at)
+
+    @DBOS.workflow(max_recovery_attempts=None)
+    def deliver(self, name: str, destination: str, attempt: int) -> None:
+        """One attempt to send an analysis' results to one destination; enqueues the next where that is needed."""
+        delay = self._attempt(name, destination, attempt)
+        if delay is not None:
+            self._enqueue_delivery(name, destination, attempt + 1, delay)
+
+    def _enqueue_delivery(self, name: str, destination: str, attempt: int, delay_seconds: float | None) -> None:
+        if self.deliver_queue is None:
+            raise RuntimeError("the delivery queue is registered when the worker starts")
+        with (
+            SetWorkflowID(f"deliver-{name}-{destination}-{attempt}"),
+            SetEnqueueOptions(delay_seconds=delay_seconds),
+        ):
+            self.deliver_queue.enqueue(self.deliver, name, destination, attempt)
+
+    @DBOS.step()
+    def _attempt(self, name: str, destination: str, attempt: int) -> float | None:
+        """Send what the destination does not have yet; returns the seconds to wait before the next attempt."""
+        with self._database.reading() as session:
+            objects = ledger.unfinished(session, name, destination, self._config.results_folder)
+        outcomes = self._send(self._peers.get(destination), objects)
+        retry = any(outcome.state is DeliveryState.RETRYING for outcome in outcomes.values())
+        delay = retry_delay(attempt, self._config.deliver, random.random()) if retry else None  # noqa: S311 - jitter
+        at = now()
+        with self._database.session.begin() as session:
+            study_instance_uid = session.get_one(AnalysisRow, name).study_instance_uid
+            ledger.record(session, destination, outcomes, at, _after(at, delay))
+            for state, message in {(outcome.state, outcome.message) for outcome in outcomes.values()}:
+                count = sum(outcome.state is state and outcome.message == message for outcome in outcomes.values())
+                analyses.add_event(session, study_instance_uid, f"{count} objects to {destination}: {message}.")
+            self._settle(session, name)
+        return delay
+
+    def _send(self, peer: Peer | None, objects: list[ResultObject]) -> dict[str, DeliveryAttempt]:
+        if peer is None:
+            gone = DeliveryAttempt(DeliveryState.PARKED, "the destination is no longer configured")
+            return {made.sop_instance_uid: gone for made in objects}
+        if not objects:
+            return {}
+        sender = Sender(self._config.node.ae_title, self._config.deliver.timeout_seconds)
+        by_path = {made.path: made.sop_instance_uid for made in objects}
+        return {by_path[path]: outcome for path, outcome in sender.send(peer, list(by_path))}
+
+    @staticmethod
+    def _settle(session: sa.orm.Session, name: str) -> None:
+        """End the analysis once every delivery has ended."""
+        deliveries = ledger.states(session, name)
+        if any(state in ledger.UNFINISHED for _, state, _ in deliveries):
+            return
+        parked = sorted(
+            {f"{where}: {message}" for where, state, message in deliveries if state is DeliveryState.PARKED}
+        )
+        if parked:
+            analyses.set_state(session, name, StudyState.FAILED, f"Not delivered. {'; '.join(parked)}.")
+        else:
+            analyses.set_state(session, name, StudyState.DELIVERED, session.get_one(AnalysisRow, name).reason)
+
+    def _study(self, name: str) -> Study:
+        with self._database.reading() as session:
+            row = session.get_one(AnalysisRow, name)
+            return load_study(session, row.study_instance_uid, self._config.instances_folder, row.last_instance_id)
+
+
+def _after(at: datetime, seconds: float | None) -> datetime | None:
+    return None if seconds is None else at + timedelta(seconds=seconds)
+
+
+class CompletenessWatcher:
+    """Looks for studies that have become complete and begins their analysis.
+
+    The timer is a look at the studies' own rows rather than a timer for each study: nothing is lost between an
+    acknowledged image and a timer that would have to be set for it, and any number of watchers may look at once,
+    because an analysis is named after its inputs and begins once.
+    """
+
+    def __init__(self, config: Config, database: Database, begin: Callable[[str, str, int], None]) -> None:
+        self._settings = config.completeness
+        self._database = database
+        self._begin = begin
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="completeness", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_POLL_SECONDS):
+            try:
+                self.look(now())
+            except sa.exc.SQLAlchemyError:
+                log.exception("the database cannot be read; looking again in a moment")
+                self._stopping.wait(2.0)
+
+    def look(self, at: datetime) -> None:
+        """Begin what is complete at ``at``."""
+        with self._database.reading() as session:
+            waiting = waiting_studies(session)
+        for study in waiting:
+            if (reason := complete_because(study, self._settings, at)) is not None:
+                self._complete(study, reason)
+
+    def _complete(self, study: WaitingStudy, reason: str) -> None:
+        uid = study.study_instance_uid
+        with self._database.reading() as session:
+            held = analyses.analysis_input(session, uid)
+            digest = input_digest(held.sop_instance_uids)
+            name = analyses.analysis_id(uid, digest)
+            known = session.get(AnalysisRow, name) is not None
+        if known:
+            with self._database.session.begin() as session:
+                analyses.resume_state(session, uid, name)
+            return
+        # Enqueued first: if the process ends between the two, the next look enqueues the same name again, which
+        # does nothing. The other way round a study could be marked as queued and never be.
+        self._begin(uid, digest, held.last_instance_id)
+        with self._database.session.begin() as session:
+            if analyses.mark_queued(session, uid, study.last_received_at, name):
+                analyses.add_event(session, uid, f"Complete: {reason}.")
+
+
+class Worker:
+    """The process that holds the models: workflow engine, models and watcher, started and stopped together."""
+
+    def __init__(self, config: Config, database: Database, models: Models) -> None:
+        self._config = config
+        self._models = models
+        DBOS(config=_engine_config(config))
+        self._workflow = StudyWorkflow(config, database, self._models)
+        self._watcher = CompletenessWatcher(config, database, self._begin)
+        self._analyse_queue: Queue | None = None
+
+    def start(self) -> None:
+        """Take up what an earlier process left unfinished, and begin to look for work."""
+        DBOS.launch()
+        self._workflow.deliver_queue = DBOS.register_queue(
+            DELIVER_QUEUE, worker_concurrency=_CONCURRENT_DELIVERIES, polling_interval_sec=_POLL_SECONDS
+        )
+        self._analyse_queue = DBOS.register_queue(
+            ANALYSE_QUEUE,
+            worker_concurrency=self._config.worker.concurrent_studies,
+            polling_interval_sec=_POLL_SECONDS,
+        )
+        self._watcher.start()
+        log.info("worker %s is ready with %s", self._config.worker.id, ", ".join(self._models.manifests) or "no models")
+
+    def stop(self) -> None:
+        """Stop taking up work; what is under way is taken up again at the next start."""
+        self._watcher.stop()
+        DBOS.destroy()
+
+    def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
+        if self._analyse_queue is None:
+            raise RuntimeError("the analysis queue is registered when the worker starts")
+        with SetWorkflowID(analyses.analysis_id(study_instance_uid, digest)):
+            self._analyse_queue.enqueue(self._workflow.analyse, study_instance_uid, digest, last_instance_id)
+
+
+def _engine_config(config: Config) -> DBOSConfig:
+    config.node.data_folder.mkdir(parents=True, exist_ok=True)
+    return DBOSConfig(
+        name="dicom-node",
+        system_database_url=config.workflow_database_url,
+        application_version=SCHEMA_VERSION,
+        executor_id=config.worker.id,
+        log_level="WARNING",
+    )
