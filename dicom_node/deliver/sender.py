@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from dicom_node.config import Peer
 from dicom_node.deliver.outcome import judge
 from dicom_node.domain import DeliveryAttempt, DeliveryState
+from dicom_node.transport import send_without_delay
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Sender:
             contexts=contexts,
             ae_title=peer.ae_title,
             max_pdu=self._entity.maximum_pdu_size,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_without_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
         )
 
     def _store(self, association: Any, path: Path) -> DeliveryAttempt:
@@ -136,9 +136,3 @@ def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:
 def _end(association: Any) -> None:
     if association.is_established:
         association.release()
-
-
-def _send_without_delay(event: evt.Event) -> None:
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

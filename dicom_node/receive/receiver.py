@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from dicom_node.config import Config
 from dicom_node.domain import Association
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.refusal import Refused, StoreStatus
+from dicom_node.transport import send_without_delay
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Receiver:
         for sop_class in ACCEPTED_SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, _send_without_delay),
+            (evt.EVT_CONN_OPEN, send_without_delay),
             (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_C_STORE, self._on_store),
@@ -152,10 +152,3 @@ def _failure(refusal: Refused) -> Dataset:
     response.Status = int(refusal.status)
     response.ErrorComment = refusal.reason[:64]
     return response
-
-
-def _send_without_delay(event: evt.Event) -> None:
-    # Nagle's algorithm holds the small C-STORE responses back until the sender's delayed acknowledgement.
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
