@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicom_node.domain import AnalysisIdentity, ModelIdentity, Reading, ResultKind
 
@@ -25,7 +25,7 @@ def device_uid(model: ModelIdentity) -> str:
 
 def derived_uid(*parts: str) -> str:
     """A UID under 2.25 (PS3.5 B.2) from a version 5 UUID (RFC 9562) of ``parts``."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, '\x1f'.join(parts)).int}"
+    return f"2.25.{uuid.uuid5(_NAMESPACE, chr(31).join(parts)).int}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,10 @@ class ResultIdentity:
     def tracking_uid(self, finding_number: int) -> str:
         """The Tracking Unique Identifier of a finding (TID 4108)."""
         return self._uid("tracking", str(finding_number))
+
+    def superseded(self, predecessor_digest: str) -> ResultIdentity:
+        """The same question asked of the earlier input with ``predecessor_digest``."""
+        return replace(self, input_digest=predecessor_digest)
 
     def _uid(self, *parts: str) -> str:
         return derived_uid(

@@ -1,0 +1,57 @@
+"""Images as they are put on a page: grey values in their window, heat in colour, squares for pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dicom_node.domain import FloatArray, ImagePlane, ImageStack
+from dicom_node.manifest import Window
+
+ByteArray = npt.NDArray[np.uint8]
+
+# Dark red over orange to pale yellow: it rises in lightness, so that it also reads in grey.
+_HEAT_STOPS = np.array([0.0, 0.35, 0.7, 1.0])
+_HEAT_COLOURS = np.array([[90, 0, 30], [215, 40, 20], [255, 160, 20], [255, 245, 170]], dtype=np.float64)
+_HEAT_OPACITY = 0.6
+# Below this the heat map is transparent: faint heat everywhere would veil the anatomy.
+_HEAT_FLOOR = 0.2
+
+
+def grey_image(stack: ImageStack, index: int, window: Window | None) -> ByteArray:
+    """The image at ``index`` as 8 bit grey, (H, W): in ``window`` where the stack holds Hounsfield units."""
+    pixels = stack.pixels[index]
+    if not stack.hounsfield:
+        return _to_bytes(pixels)
+    window = window or Window(center=40, width=400)
+    # PS3.3 C.11.2.1.2.1 (LINEAR), for output 0 to 1.
+    return _to_bytes((pixels - (window.center - 0.5)) / max(window.width - 1, 1) + 0.5)
+
+
+def _to_bytes(unit: FloatArray) -> ByteArray:
+    return (np.clip(np.nan_to_num(unit), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def heat_colours(values: npt.NDArray[np.floating]) -> ByteArray:
+    """Colours, (..., 3), for heat in [0, 1]."""
+    channels = [np.interp(values, _HEAT_STOPS, _HEAT_COLOURS[:, channel]) for channel in range(3)]
+    return (np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
+
+
+def with_heat(grey: Image.Image, heat: FloatArray) -> Image.Image:
+    """``grey`` (mode L) with ``heat``, (H, W) in [0, 1] and scaled to it, laid over in colour."""
+    scaled = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(grey.size, Image.Resampling.BILINEAR))
+    opacity = _HEAT_OPACITY * np.clip((scaled - _HEAT_FLOOR) / (1 - _HEAT_FLOOR), 0, 1)[..., None] ** 0.5
+    base = np.asarray(grey, dtype=np.float32)[..., None]
+    return Image.fromarray((base * (1 - opacity) + heat_colours(scaled) * opacity + 0.5).astype(np.uint8), mode="RGB")
+
+
+def fitted_size(plane: ImagePlane, width: int, height: int) -> tuple[int, int]:
+    """The largest (width, height) within the given one that shows the plane's pixels in their true shape."""
+    aspect = plane.pixel_aspect
+    if plane.pixel_spacing is not None and plane.pixel_spacing[1] > 0:
+        aspect = plane.pixel_spacing[0] / plane.pixel_spacing[1]
+    true_height = plane.rows * aspect
+    scale = min(width / plane.columns, height / true_height)
+    return max(1, round(plane.columns * scale)), max(1, round(true_height * scale))

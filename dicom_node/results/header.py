@@ -1,0 +1,216 @@
+"""The attributes that all result objects share: patient and study from the source, equipment and dates of the node."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from datetime import UTC, datetime, timedelta, timezone
+
+from pydicom import Dataset
+from pydicom.charset import convert_encodings
+from pydicom.config import RAISE
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import validate_value
+
+from dicom_node import __version__
+from dicom_node.domain import IMPLEMENTATION_CLASS_UID, MANUFACTURER, ResultKind
+from dicom_node.results import wording
+from dicom_node.results.identity import device_uid
+from dicom_node.results.request import ResultRequest
+
+PATIENT_AND_STUDY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ProcedureCodeSequence",
+    "TimezoneOffsetFromUTC",
+)
+"""What every object copies from the source image: Patient, General Study and Patient Study (PS3.3 C.7.1, C.7.2)."""
+
+_TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_SEXES = {"M", "F", "O"}
+_UTF_8 = "ISO_IR 192"
+
+
+def patient_and_study(source: Dataset) -> Dataset:
+    """Patient and study of ``source``; what breaks its value representation is left out, or empty where Type 2.
+
+    Archives match on Study Instance UID, and a value that the standard forbids would have the whole object
+    refused by a strict one.
+    """
+    header = Dataset()
+    for keyword in _TYPE_2:
+        setattr(header, keyword, None)
+    for keyword in PATIENT_AND_STUDY:
+        if keyword not in source:
+            continue
+        element = source[keyword]
+        if element.VR == "SQ":
+            if element.value:
+                header.add(copy.deepcopy(element))
+        elif not element.is_empty and _is_valid(element.VR, element.value):
+            header.add(element)
+    if header.PatientSex not in _SEXES:
+        header.PatientSex = None
+    return header
+
+
+def _is_valid(vr: str, value: object) -> bool:
+    """Whether a single value obeys its value representation (PS3.5 6.2)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            validate_value(vr, str(value), RAISE)
+    except (ValueError, UserWarning):
+        return False
+    return True
+
+
+def character_set(source: Dataset, *texts: str) -> str | list[str] | None:
+    """The source's Specific Character Set, or UTF-8 where ours could not be written in it.
+
+    An unknown character set is replaced by UTF-8 as well.
+    """
+    kept = source.get("SpecificCharacterSet")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            encodings = convert_encodings(kept)
+        for text in texts:
+            if not any(_encodable(text, encoding) for encoding in encodings):
+                return _UTF_8
+    except (LookupError, UserWarning):
+        return _UTF_8
+    if not kept:
+        return None
+    return kept if isinstance(kept, str) else list(kept)
+
+
+def _encodable(text: str, encoding: str) -> bool:
+    # pydicom names the default repertoire latin-1 to be lenient when reading; when writing it is ASCII (PS3.5 6.1.2.1).
+    try:
+        text.encode("ascii" if encoding == "iso8859" else encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def local_time(created_at: datetime, source: Dataset) -> datetime:
+    """``created_at`` at the study's own offset from UTC where it states one, since that rules all its times."""
+    offset = str(source.get("TimezoneOffsetFromUTC") or "")
+    if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
+        return created_at
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return created_at.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
+
+
+def complete(dataset: Dataset, request: ResultRequest, kind: ResultKind, *, finding_number: int = 0) -> Dataset:
+    """Give ``dataset`` its identity, patient, study, series, equipment and dates, and file meta information.
+
+    Whatever a library wrote there before (its own equipment, the time of day) is replaced, so that the same
+    request makes the same bytes.
+    """
+    source, reading, model = request.sources[0], request.reading, request.reading.model
+    identity = request.identity(kind)
+    created = local_time(request.created_at, source)
+    dataset.update(patient_and_study(source))
+    dataset.SpecificCharacterSet = character_set(source, *_texts(request))
+    if dataset.SpecificCharacterSet is None:
+        del dataset.SpecificCharacterSet
+    dataset.SOPInstanceUID = identity.sop_instance_uid(kind, finding_number)
+    dataset.SeriesInstanceUID = identity.result_series_uid(kind)
+    dataset.SeriesNumber = request.options.series_number(kind)
+    dataset.InstanceNumber = max(finding_number, 1)
+    dataset.SeriesDescription = request.options.description(
+        kind, title=reading.manifest.title, model=model.name, version=model.version
+    )
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = model.name[:64]
+    dataset.DeviceSerialNumber = model.weights_digest[:64]
+    dataset.DeviceUID = device_uid(model)
+    dataset.SoftwareVersions = software_versions(request)
+    for keyword in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{keyword}Date", f"{created:%Y%m%d}")
+        setattr(dataset, f"{keyword}Time", f"{created:%H%M%S}")
+    dataset.ContributingEquipmentSequence = _contributing_equipment(request, created)
+    dataset.file_meta = _file_meta(dataset)
+    return dataset
+
+
+def software_versions(request: ResultRequest) -> list[str]:
+    """The node's and the model's version, as Software Versions."""
+    return [f"{MANUFACTURER} {__version__}", wording.model_text(request.reading)[:64]]
+
+
+def _texts(request: ResultRequest) -> list[str]:
+    """Every text of ours that is written in the source's character set."""
+    manifest = request.reading.manifest
+    texts = [manifest.title, *request.reading.notes, *request.stack.notes, *request.options.descriptions.values()]
+    for finding in request.reading.findings:
+        texts += [finding.label, finding.operating_point_name, finding.code.meaning, finding.site.meaning]
+    return texts
+
+
+def _contributing_equipment(request: ResultRequest, created: datetime) -> Sequence:
+    """The algorithm as processing equipment (PS3.3 C.12.1, IHE AI Results)."""
+    model = request.reading.model
+    item, purpose = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = model.name[:64]
+    item.DeviceSerialNumber = model.weights_digest[:64]
+    item.DeviceUID = device_uid(model)
+    item.SoftwareVersions = software_versions(request)
+    item.ContributionDateTime = f"{created:%Y%m%d%H%M%S}{created:%z}"
+    item.ContributionDescription = f"{request.reading.manifest.title} (weights SHA-256 {model.weights_digest[:16]})"
+    return Sequence([item])
+
+
+def _file_meta(dataset: Dataset) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = f"DICOMNODE_{__version__}"[:16]
+    return meta
+
+
+def date_text(request: ResultRequest) -> str:
+    """When the analysis was asked for, to the minute, with its offset from UTC."""
+    created = local_time(request.created_at, request.sources[0])
+    zone = "UTC" if created.utcoffset() == UTC.utcoffset(None) else f"UTC{created:%z}" if created.tzinfo else ""
+    return f"{created:%Y-%m-%d %H:%M} {zone}".strip()

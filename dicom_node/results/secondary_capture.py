@@ -1,0 +1,176 @@
+"""The secondary capture: what every viewer shows, an RGB page for each finding, several for a CT."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+from pydicom import Dataset
+from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SecondaryCaptureImageStorage
+
+from dicom_node.domain import Evaluation, Finding, ResultKind
+from dicom_node.results import wording
+from dicom_node.results.display import ByteArray, fitted_size, grey_image, with_heat
+from dicom_node.results.geometry import edge_letters, position_text, stack_ends
+from dicom_node.results.header import complete, date_text
+from dicom_node.results.page import PANEL, Page, Panel, Profile, Statement, render
+from dicom_node.results.request import ResultRequest
+
+MAXIMUM_PAGES = 32
+
+_KIND = ResultKind.SECONDARY_CAPTURE
+
+
+def secondary_capture(request: ResultRequest) -> Dataset:
+    """The capture of one reading: single-frame where one page says it all, else multi-frame true colour."""
+    frames = [render(page) for page in _pages(request)]
+    dataset = Dataset()
+    dataset.Modality = "OT"
+    dataset.ConversionType = "WSD"
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    dataset.BurnedInAnnotation = "YES"
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.Laterality = None
+    dataset.PatientOrientation = None
+    dataset.DerivationDescription = f"{wording.NOT_VERIFIED}: {wording.model_text(request.reading)}"
+    dataset.ImageComments = "; ".join(
+        wording.sentence(finding) for finding in wording.by_importance(request.reading.findings)
+    )
+    _reference_sources(dataset, request)
+    _put_pixels(dataset, frames)
+    return complete(dataset, request, _KIND)
+
+
+def _put_pixels(dataset: Dataset, frames: list[ByteArray]) -> None:
+    """RGB, interleaved, uncompressed: what goes through every gateway unchanged."""
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    if len(frames) > 1:
+        dataset.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
+        dataset.NumberOfFrames = len(frames)
+        dataset.FrameIncrementPointer = 0x00182001
+        dataset.PageNumberVector = list(range(1, len(frames) + 1))
+    dataset.SamplesPerPixel = 3
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = frames[0].shape[:2]
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = b"".join(frame.tobytes() for frame in frames)
+
+
+def _reference_sources(dataset: Dataset, request: ResultRequest) -> None:
+    """Name the images that are shown (General Reference, PS3.3 C.12.4)."""
+    shown: dict[str, Dataset] = {}
+    for finding in request.reading.findings:
+        for index in (finding.key_index, *finding.key_indices):
+            plane, item = request.plane(index), Dataset()
+            item.ReferencedSOPClassUID = plane.sop_class_uid
+            item.ReferencedSOPInstanceUID = plane.sop_instance_uid
+            shown.setdefault(plane.sop_instance_uid, item)
+    dataset.SourceImageSequence = list(shown.values())
+
+
+def _pages(request: ResultRequest) -> list[Page]:
+    """Pages in the order a reader wants them: the most important finding's key image first."""
+    ranked = wording.by_importance(request.reading.findings)
+    shown = [finding for finding in ranked if finding.evaluation is not Evaluation.ABSENT] or ranked[:1]
+    pages = [page for finding in shown for page in _pages_of(request, finding, tuple(ranked))][:MAXIMUM_PAGES]
+    return [replace(page, number=number, pages=len(pages)) for number, page in enumerate(pages, 1)]
+
+
+def _pages_of(request: ResultRequest, finding: Finding, ranked: tuple[Finding, ...]) -> list[Page]:
+    """The key image with and without heat, then the other key images two by two."""
+    others = [index for index in finding.key_indices if index != finding.key_index]
+    plain = _panel(request, finding.key_index, "Key image")
+    right: Panel | Statement = (
+        _statement(finding, ranked) if finding.heat_map is None else _heat_panel(request, finding)
+    )
+    pages = [_page(request, finding, ranked, plain, right, (finding.key_index,))]
+    for start in range(0, len(others), 2):
+        pair = others[start : start + 2]
+        panels = [_panel(request, index, "Further key image") for index in pair]
+        beside: Panel | Statement = panels[1] if len(panels) > 1 else Statement((wording.sentence(finding),))
+        pages.append(_page(request, finding, ranked, panels[0], beside, tuple(pair)))
+    return pages
+
+
+def _page(
+    request: ResultRequest,
+    finding: Finding,
+    ranked: tuple[Finding, ...],
+    left: Panel,
+    right: Panel | Statement,
+    marked: tuple[int, ...],
+) -> Page:
+    profile = None
+    if len(request.stack.planes) > 1:
+        profile = Profile(
+            finding.image_probabilities,
+            finding.operating_point.threshold,
+            marked,
+            stack_ends(request.stack),
+            finding.evaluation,
+        )
+    reading = request.reading
+    footer = f"{reading.manifest.title}   model {wording.model_text(reading)}   {date_text(request)}"
+    return Page(finding, ranked, left, right, profile, _details(finding), footer)
+
+
+def _panel(request: ResultRequest, index: int, title: str) -> Panel:
+    plane, source = request.plane(index), request.source(index)
+    size = fitted_size(plane, PANEL, PANEL)
+    grey = Image.fromarray(grey_image(request.stack, index, request.reading.manifest.input.window))
+    return Panel(
+        grey.resize(size, Image.Resampling.LANCZOS), title, edge_letters(plane, source), _captions(request, index)
+    )
+
+
+def _heat_panel(request: ResultRequest, finding: Finding) -> Panel:
+    panel = _panel(request, finding.key_index, "Where the model looked")
+    plane = request.plane(finding.key_index)
+    heat = finding.heat_map if finding.heat_map is not None else np.zeros((1, 1), np.float32)
+    scale = panel.image.width / plane.columns, panel.image.height / plane.rows
+    outline = finding.region and tuple((column * scale[0], row * scale[1]) for column, row in finding.region)
+    return replace(panel, image=with_heat(panel.image, heat), outline=outline, legend=True, captions=())
+
+
+def _captions(request: ResultRequest, index: int) -> tuple[str, ...]:
+    """Which image this is, where it lies, and its window."""
+    plane, source, window = request.plane(index), request.source(index), request.reading.manifest.input.window
+    count = len(request.stack.planes)
+    if plane.frame_number is not None:
+        image = f"Frame {plane.frame_number}"
+    else:
+        image = f"Image {source.get('InstanceNumber') or index + 1}"
+    place = [image]
+    if count > 1:
+        place.append(f"slice {index + 1} of {count}")
+    if position := position_text(plane):
+        place.append(position)
+    if not request.stack.hounsfield:
+        return (", ".join(place),)
+    shown = f"W {window.width:g}  L {window.center:g} HU" if window is not None else "W 400  L 40 HU"
+    return (", ".join(place), shown)
+
+
+def _statement(finding: Finding, ranked: tuple[Finding, ...]) -> Statement:
+    """What is said where there is no heat map to show."""
+    if finding.evaluation is Evaluation.ABSENT:
+        return Statement(("The model looked for:", "", *(wording.headline(other) for other in ranked)))
+    return Statement((wording.sentence(finding), "", "No region to show for this finding."))
+
+
+def _details(finding: Finding) -> tuple[str, ...]:
+    """Where the finding lies and how its operating point did on validation."""
+    point = finding.operating_point
+    lines = [f"Site: {wording.site_text(finding)}"]
+    performance = []
+    if point.recall is not None:
+        performance.append(f"sensitivity {wording.percent(point.recall)}")
+    if point.specificity is not None:
+        performance.append(f"specificity {wording.percent(point.specificity)}")
+    if performance:
+        lines.append(f"At this threshold on validation: {', '.join(performance)}")
+    return tuple(lines)

@@ -1,0 +1,245 @@
+"""The structured report: Comprehensive 3D SR, TID 1500 (PS3.16), as IHE AI Results describes it."""
+
+from __future__ import annotations
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    CodedConcept,
+    Comprehensive3DSR,
+    ContainerContentItem,
+    ContentSequence,
+    CoordinatesForMeasurement,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    ImageContentItem,
+    ImageRegion,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    SourceImageForRegion,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+
+from dicom_node.domain import MANUFACTURER, Finding, FloatArray, ResultKind
+from dicom_node.results import concepts, wording
+from dicom_node.results.header import complete, patient_and_study
+from dicom_node.results.identity import device_uid
+from dicom_node.results.request import ResultRequest
+
+MAXIMUM_LIBRARY_IMAGES = 20
+
+_KIND = ResultKind.STRUCTURED_REPORT
+
+
+def structured_report(request: ResultRequest) -> Dataset:
+    """The report of one reading: a measurement group for each finding, present or not."""
+    identity = request.identity(_KIND)
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(request)),
+        procedure_reported=concepts.procedure_reported(request.sources[0]),
+        imaging_measurements=[_group(request, finding) for finding in wording.by_importance(request.reading.findings)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    _insert_image_library(report, request)
+    dataset = Comprehensive3DSR(
+        evidence=[_evidence(source) for source in request.sources],
+        content=report[0],
+        series_instance_uid=identity.result_series_uid(_KIND),
+        series_number=request.options.series_number(_KIND),
+        sop_instance_uid=identity.sop_instance_uid(_KIND),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        record_evidence=True,
+    )
+    _separate_containers(dataset)
+    _name_predecessor(dataset, request)
+    dataset.CodingSchemeIdentificationSequence = [_private_scheme()]
+    return complete(dataset, request, _KIND)
+
+
+def _observer(request: ResultRequest) -> ObserverContext:
+    """The model as a device observer (TID 1004); its UID changes with the weights."""
+    model = request.reading.model
+    return ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid(model),
+            name=wording.model_text(request.reading),
+            manufacturer_name=MANUFACTURER,
+            model_name=request.reading.manifest.title,
+            serial_number=model.weights_digest,
+        ),
+    )
+
+
+def _group(
+    request: ResultRequest, finding: Finding
+) -> PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations:
+    """TID 1410 with the region, or TID 1501 where there is none to draw.
+
+    OHIF shows a group only where it has coordinates, so the probability of a finding without a region is
+    inferred from a mark at the corner of the key image. PixelMed takes all groups of a report for one template:
+    next to a finding with a region, that mark is a region.
+    """
+    source = _region_source(request, finding)
+    content = {
+        "tracking_identifier": TrackingIdentifier(
+            uid=request.identity(_KIND).tracking_uid(finding.number), identifier=wording.sentence(finding)
+        ),
+        "finding_type": concepts.concept(finding.code),
+        "finding_sites": [_site(finding)],
+        "algorithm_id": _algorithm(request, finding),
+        "qualitative_evaluations": [QualitativeEvaluation(concepts.PRESENCE, concepts.EVALUATIONS[finding.evaluation])],
+    }
+    threshold = Measurement(concepts.threshold_of(finding), 100 * finding.operating_point.threshold, concepts.PERCENT)
+    outline = _corner_mark(request, finding) if finding.region is None else np.asarray(finding.region, np.float32)
+    if any(other.region is not None for other in request.reading.findings):
+        return PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_region=ImageRegion("POLYLINE", outline, source),
+            measurements=[_probability(finding, None), threshold],
+            **content,
+        )
+    return MeasurementsAndQualitativeEvaluations(
+        measurements=[_probability(finding, CoordinatesForMeasurement("POLYLINE", outline, source)), threshold],
+        **content,
+    )
+
+
+def _probability(finding: Finding, coordinates: CoordinatesForMeasurement | None) -> Measurement:
+    return Measurement(
+        concepts.probability_of(finding),
+        100 * finding.probability,
+        concepts.PERCENT,
+        referenced_coordinates=None if coordinates is None else [coordinates],
+    )
+
+
+def _corner_mark(request: ResultRequest, finding: Finding) -> FloatArray:
+    """A short bracket, (4, 2), at the upper left corner of the key image, where viewers put the label beside it.
+
+    Each finding has a row of its own, so that labels on one image do not cover one another.
+    """
+    plane = request.plane(finding.key_index)
+    row = (finding.number - 1) % 8
+    left, right = 0.02 * plane.columns, 0.03 * plane.columns
+    top, bottom = (0.04 + 0.11 * row) * plane.rows, (0.10 + 0.11 * row) * plane.rows
+    return np.array([[right, top], [left, top], [left, bottom], [right, bottom]], dtype=np.float32)
+
+
+def _region_source(request: ResultRequest, finding: Finding) -> SourceImageForRegion:
+    plane = request.plane(finding.key_index)
+    return SourceImageForRegion(
+        plane.sop_class_uid, plane.sop_instance_uid, None if plane.frame_number is None else [plane.frame_number]
+    )
+
+
+def _site(finding: Finding) -> FindingSite:
+    laterality = None if finding.laterality is None else concepts.LATERALITIES[finding.laterality]
+    return FindingSite(concepts.concept(finding.site), laterality=laterality)
+
+
+def _algorithm(request: ResultRequest, finding: Finding) -> AlgorithmIdentification:
+    """TID 4019: name, version and the parameters that the answer depends on."""
+    reading = request.reading
+    parameters = [
+        f"Weights SHA-256: {reading.model.weights_digest}",
+        f"Operating point: {wording.operating_point_text(finding)}",
+    ]
+    if reading.manifest.input.window is not None:
+        window = reading.manifest.input.window
+        parameters.append(f"Window: center {window.center:g} HU, width {window.width:g} HU")
+    return AlgorithmIdentification(
+        name=reading.model.name, version=reading.model.version, parameters=parameters, manufacturer=MANUFACTURER
+    )
+
+
+def _insert_image_library(report: MeasurementReport, request: ResultRequest) -> None:
+    """Put the images that the findings rest on before the measurements (TID 1600).
+
+    Only those: a library of a whole CT costs seconds and hundreds of kilobytes, and the evidence sequence names
+    all of them anyway.
+    """
+    indices: dict[int, None] = {}
+    for finding in wording.by_importance(request.reading.findings):
+        indices |= dict.fromkeys((finding.key_index, *finding.key_indices))
+    modality = _modality(request.sources[0])
+    group = ContainerContentItem(concepts.IMAGE_LIBRARY_GROUP, False, relationship_type="CONTAINS")
+    group.ContentSequence = ContentSequence(
+        [CodeContentItem(concepts.MODALITY, modality, relationship_type="HAS ACQ CONTEXT")]
+        + [_library_image(request, index) for index in list(indices)[:MAXIMUM_LIBRARY_IMAGES]]
+    )
+    library = ContainerContentItem(concepts.IMAGE_LIBRARY, False, template_id="1600", relationship_type="CONTAINS")
+    library.ContentSequence = ContentSequence([group])
+    report[0].ContentSequence.insert(len(report[0].ContentSequence) - 1, library)
+
+
+def _library_image(request: ResultRequest, index: int) -> ImageContentItem:
+    plane = request.plane(index)
+    return ImageContentItem(
+        concepts.SOURCE,
+        plane.sop_class_uid,
+        plane.sop_instance_uid,
+        referenced_frame_numbers=plane.frame_number,
+        relationship_type="CONTAINS",
+    )
+
+
+def _modality(source: Dataset) -> CodedConcept:
+    """The acquisition modality (CID 29) by its own code; an image that states none is "other"."""
+    known = {code.value: code for code in (getattr(codes.cid29, name) for name in codes.cid29.dir())}
+    code = known.get(str(source.get("Modality", "")))
+    return CodedConcept("OT", "DCM", "Other Modality") if code is None else CodedConcept.from_code(code)
+
+
+def _evidence(source: Dataset) -> Dataset:
+    """What highdicom asks of a source: references, and the patient and study that we copy."""
+    evidence = patient_and_study(source)
+    evidence.SOPClassUID = source.SOPClassUID
+    evidence.SOPInstanceUID = source.SOPInstanceUID
+    evidence.SeriesInstanceUID = source.SeriesInstanceUID
+    return evidence
+
+
+def _separate_containers(dataset: Dataset) -> None:
+    # highdicom writes CONTINUOUS, with which dsr2html, Weasis and others leave the labels out.
+    pending: list[Dataset] = [dataset]
+    while pending:
+        item = pending.pop()
+        if item.ValueType == "CONTAINER":
+            item.ContinuityOfContent = "SEPARATE"
+        pending.extend(item.get("ContentSequence", ()))
+
+
+def _name_predecessor(dataset: Dataset, request: ResultRequest) -> None:
+    """Name the report that this one supersedes (PS3.3 C.17.2): the same question of the earlier input."""
+    digest = request.analysis.predecessor_digest
+    if digest is None:
+        return
+    predecessor = request.identity(_KIND).superseded(digest)
+    instance, series, study = Dataset(), Dataset(), Dataset()
+    instance.ReferencedSOPClassUID = dataset.SOPClassUID
+    instance.ReferencedSOPInstanceUID = predecessor.sop_instance_uid(_KIND)
+    series.SeriesInstanceUID = predecessor.result_series_uid(_KIND)
+    series.ReferencedSOPSequence = [instance]
+    study.StudyInstanceUID = request.analysis.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    dataset.PredecessorDocumentsSequence = [study]
+
+
+def _private_scheme() -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = concepts.PRIVATE_SCHEME
+    item.CodingSchemeName = concepts.PRIVATE_SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item
