@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -19,9 +19,18 @@ from dicom_node.studies.headers import SeriesHeaders
 from dicom_node.studies.never_analysed import why_never_analysed
 
 NUMBER_OF_IMAGES = "number_of_images"
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A series that does not pass a model's rules, with the clause that says why."""
+
+    series_instance_uid: str
+    clause: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     """A series that passes a model's rules, with the images of it that do."""
 
@@ -47,30 +56,45 @@ def select_series(
         In the order of the series: one decision for each model that reads it, with the SOP Instance UIDs to read,
         or one decision without model whose reason says in words why it is not read.
     """
-    chosen: dict[str, list[SeriesDecision]] = {series.series_instance_uid: [] for series in study}
-    refused: dict[str, list[str]] = {series.series_instance_uid: [] for series in study}
     images = {series.series_instance_uid: _images(series) for series in study}
+    read: dict[str, list[SeriesDecision]] = defaultdict(list)
+    refused: dict[str, list[str]] = defaultdict(list)
     for model, manifest in manifests.items():
-        candidates: list[_Candidate] = []
-        for series in study:
-            result = _hold_against(series.series_instance_uid, images[series.series_instance_uid], manifest)
-            if isinstance(result, _Candidate):
-                candidates.append(result)
+        verdicts = [_hold_against(uid, datasets, manifest.selection) for uid, datasets in images.items() if datasets]
+        for decision in _decisions_of(model, manifest, verdicts):
+            if decision.model is None:
+                refused[decision.series_instance_uid].append(decision.reason)
             else:
-                refused[series.series_instance_uid].append(f"Not read by {model}: {result}.")
-        ranked = _ranked(candidates, manifest.selection.order)
-        limit = manifest.selection.series_per_study
-        for candidate in ranked[:limit]:
-            chosen[candidate.series_instance_uid].append(_read_by(model, candidate))
-        for candidate in ranked[limit:]:
-            reason = _outranked(candidate, ranked[:limit], manifest.selection.order)
-            refused[candidate.series_instance_uid].append(f"Not read by {model}: {reason}.")
+                read[decision.series_instance_uid].append(decision)
     decisions: list[SeriesDecision] = []
     for series in study:
         uid = series.series_instance_uid
-        reason = _why_no_image(series) if not images[uid] else " ".join(refused[uid]) or "No model is installed."
-        decisions.extend(chosen[uid] or [SeriesDecision(uid, None, reason)])
+        reason = " ".join(refused[uid] or ["No model is installed."]) if images[uid] else _why_no_image(series)
+        unread = _unreadable(series)
+        decisions.extend(
+            replace(decision, reason=decision.reason + unread)
+            for decision in read[uid] or [SeriesDecision(uid, None, reason)]
+        )
     return tuple(decisions)
+
+
+def _decisions_of(
+    model: str, manifest: BundleManifest, verdicts: Sequence[_Candidate | _Refusal]
+) -> Iterator[SeriesDecision]:
+    """Say of every series whether one model reads it."""
+    rules = manifest.selection
+    candidates = _ranked([verdict for verdict in verdicts if isinstance(verdict, _Candidate)], rules.order)
+    best = candidates[: rules.series_per_study] if manifest.enabled else []
+    for verdict in verdicts:
+        uid = verdict.series_instance_uid
+        if not manifest.enabled:
+            yield SeriesDecision(uid, None, f"Not read by {model}: the model is switched off.")
+        elif isinstance(verdict, _Refusal):
+            yield SeriesDecision(uid, None, f"Not read by {model}: {verdict.clause}.")
+        elif verdict in best:
+            yield _read_by(model, verdict)
+        else:
+            yield SeriesDecision(uid, None, f"Not read by {model}: {_outranked(verdict, best, rules.order)}.")
 
 
 def _images(series: SeriesHeaders) -> tuple[Dataset, ...]:
@@ -81,28 +105,32 @@ def _why_no_image(series: SeriesHeaders) -> str:
     reasons = Counter(reason for dataset in series.datasets if (reason := why_never_analysed(dataset)))
     if reasons:
         return reasons.most_common(1)[0][0]
-    if series.unreadable:
-        return f"None of its {len(series.unreadable)} files can be read."
-    return "It has no images."
+    return "It has no images." if not series.unreadable else "None of its files can be read."
 
 
-def _hold_against(uid: str, datasets: Sequence[Dataset], manifest: BundleManifest) -> _Candidate | str:
-    """Return the images of a series that pass a model's rules, or a clause that says why there are not enough."""
-    if not manifest.enabled:
-        return "the model is switched off"
-    rules = manifest.selection
+def _unreadable(series: SeriesHeaders) -> str:
+    """Name the files of a series whose headers are broken, up to ten."""
+    if not series.unreadable:
+        return ""
+    count = len(series.unreadable)
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    return f" {_count(count, 'broken file', 'broken files')}: {', '.join(series.unreadable[:_NAMED])}{more}."
+
+
+def _hold_against(uid: str, datasets: Sequence[Dataset], rules: Selection) -> _Candidate | _Refusal:
+    """Find the images of a series that pass a model's rules, or say why there are not enough."""
     verdicts = [(dataset, _why_not_image(dataset, rules)) for dataset in datasets]
     passed = tuple(dataset for dataset, reason in verdicts if reason is None)
     reasons = tuple(reason for _, reason in verdicts if reason is not None)
     if not passed:
-        return _summary(reasons)
+        return _Refusal(uid, _summary(reasons))
     disorientation = _why_not_orientation(passed, rules)
     if disorientation is not None:
-        return disorientation
+        return _Refusal(uid, disorientation)
     candidate = _Candidate(uid, passed, reasons)
     if candidate.number_of_images < rules.minimum_images:
         counted = f"it has {_count(candidate.number_of_images)} to read, needs at least {rules.minimum_images}"
-        return f"{counted} ({_summary(reasons)})" if reasons else counted
+        return _Refusal(uid, f"{counted} ({_summary(reasons)})" if reasons else counted)
     return candidate
 
 
