@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.demo import phantoms, processes
+from tests.storage_scp import ProgrammableStorage
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -47,3 +49,11 @@ def phantom_radiograph() -> Dataset:
 def free_port() -> int:
     """A TCP port on loopback that nothing listens on."""
     return processes.free_port()
+
+
+@pytest.fixture
+def storage_scp(free_port: int) -> Iterator[ProgrammableStorage]:
+    """A listening storage SCP whose answers the test sets."""
+    storage = ProgrammableStorage(free_port).start()
+    yield storage
+    storage.stop()

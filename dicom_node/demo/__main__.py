@@ -21,9 +21,11 @@ from dicom_node.demo.node import Node
 from dicom_node.demo.phantoms import chest_ct, chest_radiograph
 from dicom_node.demo.processes import ProcessError, free_port
 from dicom_node.demo.reports import reported_findings
+from dicom_node.domain import StudyState
 
 RESULTS_SECONDS = 300.0
 SETTLE_SECONDS = 1.0
+ENDS_WITHOUT_RESULTS = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
 
 
 class DemoError(Exception):
@@ -101,13 +103,15 @@ def _run(folder: Path, console: Console) -> list[SentStudy]:
 
 def _wait_for_results(studies: list[SentStudy], archive: Archive, node: Node) -> None:
     deadline = time.monotonic() + RESULTS_SECONDS
-    while any(study.seconds is None for study in studies):
-        node.process.check_running()
-        if time.monotonic() > deadline:
-            missing = [f"{s.name}: {node.state(s.study_instance_uid)}" for s in studies if s.seconds is None]
-            raise DemoError(f"no results after {RESULTS_SECONDS:.0f} s. " + "; ".join(missing))
-        for study in studies:
+    while missing := [study for study in studies if study.seconds is None]:
+        for study in missing:
             study.look(archive, time.monotonic())
+        node.process.check_running()
+        late = time.monotonic() > deadline
+        states = {study.name: node.state(study.study_instance_uid) for study in missing if study.seconds is None}
+        if late or any(state.startswith(ENDS_WITHOUT_RESULTS) for state in states.values()):
+            waited = f" after {RESULTS_SECONDS:.0f} s" if late else ""
+            raise DemoError("\n".join([f"no results{waited}.", *(f"{name}: {said}" for name, said in states.items())]))
         time.sleep(0.1)
     # One result set for each study: whatever would come on top of it is on its way already.
     time.sleep(SETTLE_SECONDS)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from dicom_node.demo.processes import Process, answers, free_port
+from dicom_node.demo.processes import Process, answers, free_port, listens
 
 READY_SECONDS = 120.0
 
@@ -60,7 +60,7 @@ class Node:
     def __enter__(self) -> Self:
         self.process.start()
         try:
-            self.process.wait_until(lambda: answers(f"{self.url}/readyz"), READY_SECONDS)
+            self.process.wait_until(self._is_ready, READY_SECONDS)
         except BaseException:
             self.process.stop()
             raise
@@ -71,13 +71,21 @@ class Node:
     ) -> None:
         self.process.stop()
 
+    def study(self, study_instance_uid: str) -> dict[str, Any] | None:
+        """What the node's API says of a study, None where it does not know it."""
+        answer = httpx.get(f"{self.url}/api/studies/{study_instance_uid}", timeout=10.0)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        study: dict[str, Any] = answer.raise_for_status().json()
+        return study
+
     def state(self, study_instance_uid: str) -> str:
         """What the node says of a study, in words for a failure message."""
         try:
-            answer = httpx.get(f"{self.url}/api/studies/{study_instance_uid}", timeout=5.0)
-        except httpx.TransportError as error:
-            return f"the node does not answer ({error})"
-        if not answer.is_success:
-            return f"the node answers {answer.status_code} when asked for the study"
-        study = answer.json()
-        return f"{study.get('state')}: {study.get('reason') or 'no reason given'}"
+            study = self.study(study_instance_uid)
+        except httpx.HTTPError as error:
+            return f"the node does not say ({error})"
+        return "unknown to the node" if study is None else f"{study['state']}. {study['reason']}"
+
+    def _is_ready(self) -> bool:
+        return answers(f"{self.url}/readyz") and listens(self.dicom_port)

@@ -106,3 +106,9 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=5.0).is_success
     except httpx.TransportError:
         return False
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections on a port of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
