@@ -1,0 +1,1 @@
+"""MONAI bundles: loaded, kept warm, run on a series, explained, and aggregated to findings."""

@@ -1,0 +1,63 @@
+"""From the pixels of one image to what the network is given: one definition, for serving and for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.compose import Compose
+from monai.transforms.io.dictionary import LoadImaged
+from monai.transforms.utility.dictionary import EnsureChannelFirstd
+
+from dicom_node.domain import FloatArray, ImageStack
+from dicom_node.manifest import InputDefinition, Window
+
+IMAGE_KEY = "image"
+
+Transform = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def apply_window(hounsfield: FloatArray, window: Window) -> FloatArray:
+    """Map Hounsfield units to display grey in [0, 1], linearly over the window (PS3.3 C.11.2.1.3.2, LINEAR_EXACT)."""
+    grey = (hounsfield - np.float32(window.center - window.width / 2)) / np.float32(window.width)
+    return np.asarray(grey.clip(0, 1), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """A bundle's transforms, fed with arrays instead of files.
+
+    MONAI's dictionary transforms are given the display grey of one image under the key "image", as a
+    MetaTensor (C, H, W) whose affine maps pixel indices of the network's input back to those of the image.
+    """
+
+    transforms: Transform
+    input: InputDefinition
+
+    @classmethod
+    def of(cls, transforms: Transform, definition: InputDefinition) -> Preprocessing:
+        """Take a bundle's ``preprocessing``, without the file loading that comes first in it."""
+        if isinstance(transforms, Compose):
+            steps = list(transforms.transforms)
+            while steps and isinstance(steps[0], LoadImaged | EnsureChannelFirstd):
+                steps.pop(0)
+            transforms = Compose(steps)
+        return cls(transforms, definition)
+
+    def display_grey(self, stack: ImageStack, index: int) -> FloatArray:
+        """Return one image of the stack as the model's transforms expect it: (H, W) in [0, 1]."""
+        pixels = stack.pixels[index]
+        if stack.hounsfield and self.input.window is not None:
+            return apply_window(pixels, self.input.window)
+        return np.asarray(pixels, dtype=np.float32)
+
+    def __call__(self, grey: FloatArray) -> MetaTensor:
+        """Return the network's input (C, h, w), float32, for one image (H, W) of display grey."""
+        planes = torch.from_numpy(np.ascontiguousarray(grey)).expand(self.input.channels, *grey.shape).contiguous()
+        image = MetaTensor(planes, affine=torch.eye(3, dtype=torch.float64))
+        prepared = self.transforms({IMAGE_KEY: image})[IMAGE_KEY]
+        return MetaTensor(prepared, dtype=torch.float32, affine=getattr(prepared, "affine", image.affine))

@@ -1,0 +1,148 @@
+"""Reads a series with one model: every image scored, the findings aggregated, held to account, and shown."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.domain import Evaluation, Finding, FloatArray, ImagePlane, ImageStack, Reading
+from dicom_node.geometry import position_along_normal
+from dicom_node.inference.aggregation import Stretch, strongest_image, strongest_stretch
+from dicom_node.inference.bundle import Bundle
+from dicom_node.inference.laterality import side
+from dicom_node.inference.operating_point import evaluate
+from dicom_node.inference.region import Polygon, outline
+from dicom_node.inference.saliency import Saliency
+from dicom_node.inference.scoring import score_images
+from dicom_node.manifest import FindingDefinition
+
+DoubleArray = npt.NDArray[np.float64]
+
+
+class ModelReader:
+    """Reads image stacks with one loaded bundle; not to be shared between threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        layer = bundle.manifest.saliency
+        self._saliency = Saliency(bundle, layer.target_layer) if layer is not None else None
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that reads."""
+        return self._bundle
+
+    def warm_up(self) -> None:
+        """Run one blank image through network and Grad-CAM, so that the first study does not pay for it.
+
+        Raises:
+            BundleError: the network's output does not fit the manifest.
+        """
+        blank = np.zeros((1, 64, 64), dtype=np.float32)
+        plane = ImagePlane(sop_instance_uid="", sop_class_uid="", rows=64, columns=64)
+        score_images(self._bundle, ImageStack(pixels=blank, planes=(plane,)))
+        if self._saliency is not None:
+            self._saliency.heat_map(blank[0], 0)
+
+    def class_probabilities(self, stack: ImageStack) -> dict[str, float]:
+        """Return the calibrated probability of each class for the whole stack; of one image, simply its own."""
+        return self._series_classes(stack, score_images(self._bundle, stack))
+
+    def read(self, stack: ImageStack, series_instance_uid: str) -> Reading:
+        """Read a series.
+
+        Raises:
+            NotApplicable: the images are not what the model was made for.
+            BundleError: the network's output does not fit the manifest.
+        """
+        started = time.perf_counter()
+        scores = score_images(self._bundle, stack)
+        findings = tuple(
+            self._finding(number, definition, stack, scores)
+            for number, definition in enumerate(self._bundle.manifest.findings, start=1)
+        )
+        return Reading(
+            model=self._bundle.identity,
+            manifest=self._bundle.manifest,
+            series_instance_uid=series_instance_uid,
+            class_probabilities=self._series_classes(stack, scores),
+            findings=findings,
+            notes=stack.notes,
+            device=str(self._bundle.device),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _series_classes(self, stack: ImageStack, scores: DoubleArray) -> dict[str, float]:
+        """Mean class probabilities where the findings together are most probable."""
+        manifest = self._bundle.manifest
+        sought = {name for finding in manifest.findings for name in finding.classes}
+        abnormal = [index for index, name in enumerate(manifest.classes) if name in sought]
+        if len(abnormal) == len(manifest.classes):
+            abnormal = self._class_indices(manifest.findings[0])
+        means = self._strongest(stack, scores[:, abnormal].sum(axis=1)).shares @ scores
+        return {name: float(mean) for name, mean in zip(manifest.classes, means, strict=True)}
+
+    def _finding(self, number: int, definition: FindingDefinition, stack: ImageStack, scores: DoubleArray) -> Finding:
+        classes = self._class_indices(definition)
+        probabilities = scores[:, classes].sum(axis=1).clip(0, 1)
+        stretch = self._strongest(stack, probabilities)
+        key = stretch.indices[0]
+        point = definition.operating_points[definition.operating_point]
+        evaluation = evaluate(stretch.probability, point)
+        heat_map: FloatArray | None = None
+        if evaluation is not Evaluation.ABSENT:
+            strongest_class = classes[int(np.argmax(scores[key, classes]))]
+            heat_map = self._heat_map(stack, key, strongest_class)
+        return Finding(
+            number=number,
+            name=definition.name,
+            label=definition.label,
+            code=definition.code,
+            site=definition.site,
+            probability=stretch.probability,
+            operating_point_name=definition.operating_point,
+            operating_point=point,
+            evaluation=evaluation,
+            key_index=key,
+            key_indices=stretch.indices[: self._bundle.manifest.aggregation.key_slices],
+            image_probabilities=tuple(float(probability) for probability in probabilities),
+            heat_map=heat_map,
+            region=self._region(heat_map),
+            laterality=_laterality(definition, heat_map, stack, key),
+        )
+
+    def _strongest(self, stack: ImageStack, probabilities: DoubleArray) -> Stretch:
+        positions = _positions(stack)
+        if positions is None:
+            return strongest_image(list(probabilities))
+        return strongest_stretch(list(probabilities), positions, self._bundle.manifest.aggregation.extent_mm)
+
+    def _heat_map(self, stack: ImageStack, key: int, class_index: int) -> FloatArray | None:
+        if self._saliency is None:
+            return None
+        return self._saliency.heat_map(self._bundle.preprocessing.display_grey(stack, key), class_index)
+
+    def _region(self, heat_map: FloatArray | None) -> Polygon | None:
+        saliency = self._bundle.manifest.saliency
+        return outline(heat_map, saliency.region_threshold) if saliency and heat_map is not None else None
+
+    def _class_indices(self, definition: FindingDefinition) -> list[int]:
+        return [self._bundle.manifest.classes.index(name) for name in definition.classes]
+
+
+def _positions(stack: ImageStack) -> list[float] | None:
+    """Return the images' positions along the normal in mm, or None where not every image has one."""
+    positions = []
+    for plane in stack.planes:
+        if plane.position is None or plane.orientation is None:
+            return None
+        positions.append(position_along_normal(plane.position, plane.orientation))
+    return positions
+
+
+def _laterality(definition: FindingDefinition, heat_map: FloatArray | None, stack: ImageStack, key: int) -> str | None:
+    if not definition.paired_site or heat_map is None or not stack.hounsfield:
+        return None
+    return side(heat_map, stack.pixels[key], stack.planes[key])
