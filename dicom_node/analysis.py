@@ -59,7 +59,7 @@ def read_series(
     options: Sequence[ResultOptions],
 ) -> SeriesOutcome:
     """Decode the instances of one series, let one model read them, and make the objects that anybody wants."""
-    decoded = read_stacks(reader.manifest.kind, [instance.path for instance in instances])
+    decoded = read_stacks(reader.bundle.manifest.kind, [instance.path for instance in instances])
     headers = {
         instance.sop_instance_uid: pydicom.dcmread(instance.path, stop_before_pixels=True) for instance in instances
     }

@@ -7,13 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.deliver.sender import Sender
+from dicom_node.inference.definition import BundleError
+from dicom_node.inference.discovery import check_bundle
 from dicom_node.inference.models import Models
 
 
@@ -81,8 +82,12 @@ def _database(config: Config) -> CheckResult:
 
 
 def _models(config: Config) -> Iterator[CheckResult]:
-    folder = Path(config.node.models_folder).absolute()
-    models = Models(folder, config.worker.device)
+    folder = config.node.models_folder.absolute()
+    try:
+        models = Models(folder, config.worker.device)
+    except BundleError as error:
+        yield CheckResult("models", False, str(error))
+        return
     if not models.manifests and not models.unavailable:
         yield CheckResult("models", False, f"{folder} holds no bundle: set node.models_folder")
         return
@@ -92,10 +97,12 @@ def _models(config: Config) -> Iterator[CheckResult]:
     for name, manifest in sorted(models.manifests.items()):
         if name in models.unavailable:
             continue
+        for problem in check_bundle(folder / name):
+            yield CheckResult(f"model {name}", False, problem)
         if not manifest.enabled:
             yield CheckResult(f"model {name}", None, "switched off in its node.yaml")
             continue
-        identity = models.reader(name).identity
+        identity = models.reader(name).bundle.identity
         yield CheckResult(
             f"model {name}",
             True,

@@ -93,9 +93,13 @@ def receiver(config: ConfigOption = None) -> None:
 @app.command()
 def worker(config: ConfigOption = None) -> None:
     """Run the worker, which holds the models, alone."""
+    from dicom_node.inference.definition import BundleError
     from dicom_node.processes import run_worker
 
-    _run(run_worker, config)
+    try:
+        _run(run_worker, config)
+    except BundleError as error:
+        raise _fail(str(error)) from error
 
 
 @app.command()

@@ -17,6 +17,7 @@ from dicom_node.domain import AnalysisIdentity, Instance, NotApplicable, Reading
 from dicom_node.imaging.errors import UnreadableImage
 from dicom_node.imaging.plain_image import read_plain_image
 from dicom_node.imaging.stacks import read_stacks
+from dicom_node.inference.definition import BundleError
 from dicom_node.inference.models import Models
 from dicom_node.inference.reader import ModelReader
 from dicom_node.results.file import write_result
@@ -31,7 +32,10 @@ class OfflineError(Exception):
 
 
 def _open_models(config: Config, only: str | None) -> Models:
-    models = Models(config.node.models_folder, config.worker.device)
+    try:
+        models = Models(config.node.models_folder, config.worker.device)
+    except BundleError as error:
+        raise OfflineError(str(error)) from error
     if only is not None and only not in models.manifests:
         installed = ", ".join(models.manifests) or "none"
         raise OfflineError(f"no model named {only} in {config.node.models_folder.absolute()} (installed: {installed})")
@@ -140,7 +144,7 @@ def predict_files(config: Config, model: str, files: Sequence[Path], table: Path
     """
     models = _open_models(config, model)
     reader = models.reader(model)
-    classes = reader.manifest.classes
+    classes = reader.bundle.manifest.classes
     temporary = table.with_name(f".{table.name}.part")
     refused = 0
     try:
@@ -165,7 +169,7 @@ def predict_files(config: Config, model: str, files: Sequence[Path], table: Path
 def _predict(path: Path, reader: ModelReader) -> dict[str, float]:
     if not is_dicom(path):
         return reader.class_probabilities(read_plain_image(path))
-    read = read_stacks(reader.manifest.kind, [path])
+    read = read_stacks(reader.bundle.manifest.kind, [path])
     if not read.stacks:
         raise NotApplicable(" ".join((*read.undecodable, *read.not_applicable)))
     return reader.class_probabilities(read.stacks[0])

@@ -54,7 +54,11 @@ def run_receiver(config: Config) -> None:
 
 
 def run_worker(config: Config) -> None:
-    """Analyse and deliver until told to stop."""
+    """Analyse and deliver until told to stop.
+
+    Raises:
+        BundleError: there is no models folder.
+    """
     # Models and the workflow engine take seconds to import; the other processes need not wait for them.
     from dicom_node.inference.models import Models
     from dicom_node.workflow import Worker

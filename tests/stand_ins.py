@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -37,8 +38,8 @@ class StandInReader:
     """Reads any stack at once: the probability is fixed, the region a square."""
 
     def __init__(self, before: Callable[[], None] = lambda: None, *, seconds: float = 0.0) -> None:
-        self.manifest = MANIFEST
         self.identity = ModelIdentity("stand_in", "1.0", "0" * 64)
+        self.bundle = SimpleNamespace(manifest=MANIFEST, identity=self.identity)
         self.reads = 0
         self._before = before
         self._seconds = seconds

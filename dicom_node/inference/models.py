@@ -7,19 +7,13 @@ from pathlib import Path
 
 import torch
 
-from dicom_node.inference.bundle import Bundle
-from dicom_node.inference.definition import MANIFEST_FILE, BundleDefinition, BundleError
+from dicom_node.inference.bundle import Bundle, choose_device
+from dicom_node.inference.definition import BundleDefinition, BundleError
+from dicom_node.inference.discovery import bundle_folders
 from dicom_node.inference.reader import ModelReader
 from dicom_node.manifest import BundleManifest
 
 log = logging.getLogger(__name__)
-
-
-def choose_device(wanted: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
 
 
 class Models:
@@ -27,16 +21,18 @@ class Models:
 
     ``manifests`` are of all bundles whose configuration is sound; ``unavailable`` says of the others, and of those
     that would not load, why. A bundle that is switched off is not loaded.
+
+    Raises:
+        BundleError: there is no such folder.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
-        self.device = choose_device(device)
+        self.device = choose_device() if device == "auto" else torch.device(device)
         self.manifests: dict[str, BundleManifest] = {}
         self.unavailable: dict[str, str] = {}
         self._folders: dict[str, Path] = {}
         self._readers: dict[str, ModelReader] = {}
-        bundles = sorted(path.parents[1] for path in folder.glob(f"*/{MANIFEST_FILE}"))
-        for bundle in bundles:
+        for bundle in bundle_folders(folder):
             try:
                 self.manifests[bundle.name] = BundleDefinition.load(bundle).manifest
                 self._folders[bundle.name] = bundle
