@@ -1,0 +1,44 @@
+"""Puts the web application together: routes, templates, static files, error answers, security headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from dicom_node import __version__
+from dicom_node.config import Config
+from dicom_node.database import Database
+from dicom_node.web.problems import install_problem_handlers
+from dicom_node.web.routes import health, peers, results, studies
+from dicom_node.web.routes.api import peers as api_peers
+from dicom_node.web.routes.api import refusals as api_refusals
+from dicom_node.web.routes.api import studies as api_studies
+from dicom_node.web.security import SecurityHeaders, refuse_foreign_pages
+from dicom_node.web.templating import create_templates
+
+
+def create_app(config: Config, database: Database) -> FastAPI:
+    """The status page and the API over ``database``, which the caller has opened and closes."""
+    app = FastAPI(
+        title="dicom-node",
+        version=__version__,
+        summary="Studies, results and peers of an inference node beside the PACS.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # FastAPI's own documentation pages load their scripts from another host
+        redoc_url=None,
+        dependencies=[Depends(refuse_foreign_pages)],
+    )
+    app.state.config = config
+    app.state.database = database
+    app.state.templates = create_templates(config)
+    install_problem_handlers(app, app.state.templates)
+    for page in (studies, results, peers):
+        app.include_router(page.router, include_in_schema=False)
+    for resource in (api_studies, api_peers, api_refusals):
+        app.include_router(resource.router, prefix="/api")
+    app.include_router(health.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.add_middleware(SecurityHeaders)
+    return app

@@ -1,0 +1,166 @@
+"""What is wrong with the node and what to do about it: facts in, sentences out, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from dicom_node.config import Config, Peer
+from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.web.formatting import age, megabytes
+from dicom_node.web.queries import Backlog, Overview
+
+PERIOD = timedelta(days=1)
+"""How far back failed studies and refusals are still news."""
+
+PARKED_PERIOD = timedelta(days=7)
+"""How far back parked deliveries are still news."""
+
+_QUEUED_TOO_LONG = timedelta(minutes=5)
+_SCARCE = 2
+
+
+class Severity(StrEnum):
+    """How much it matters."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """One thing that needs somebody: what is wrong, what to do, and the page that shows more."""
+
+    severity: Severity
+    title: str
+    action: str
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the decision rests on; ``free_megabytes`` is None where the data folder is not there."""
+
+    overview: Overview
+    refusals: int
+    free_megabytes: int | None
+    models_installed: bool
+
+
+def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attention, ...]:
+    """Everything that needs somebody, problems before warnings."""
+    found = [
+        *_disk(facts, config),
+        *_settings(facts, config),
+        *_work(facts, now),
+        *(_backlog(backlog, config, now) for backlog in facts.overview.backlogs),
+        *_refusals(facts),
+    ]
+    return tuple(sorted(found, key=lambda item: item.severity is Severity.WARNING))
+
+
+def _disk(facts: Facts, config: Config) -> Iterator[Attention]:
+    folder, minimum = config.node.data_folder.absolute(), config.receive.minimum_free_megabytes
+    if facts.free_megabytes is None:
+        yield Attention(
+            Severity.PROBLEM,
+            f"The data folder {folder} is not there.",
+            "Mount or create it, or set node.data_folder in node.yaml, and start the node again.",
+        )
+    elif facts.free_megabytes < minimum:
+        yield Attention(
+            Severity.PROBLEM,
+            f"Images are refused: only {megabytes(facts.free_megabytes)} are free on the disk.",
+            f"Free space on the disk of {folder}; the receiver needs {megabytes(minimum)} "
+            "(receive.minimum_free_megabytes).",
+        )
+    elif facts.free_megabytes < _SCARCE * minimum:
+        yield Attention(
+            Severity.WARNING,
+            f"The disk is filling up: {megabytes(facts.free_megabytes)} are free.",
+            f"Below {megabytes(minimum)} images are refused. Free space on the disk of {folder}.",
+        )
+
+
+def _settings(facts: Facts, config: Config) -> Iterator[Attention]:
+    if not facts.models_installed:
+        yield Attention(
+            Severity.PROBLEM,
+            "No model is installed, so no study can be analysed.",
+            f"Put a bundle with configs/node.yaml into {config.node.models_folder.absolute()} and restart the worker.",
+        )
+    if not config.destinations:
+        yield Attention(
+            Severity.PROBLEM,
+            "Results go nowhere: no destination is configured.",
+            "Add a peer with 'receives_results: true' to node.yaml and restart the node.",
+            "/peers",
+        )
+
+
+def _work(facts: Facts, now: datetime) -> Iterator[Attention]:
+    queued_since = facts.overview.queued_since
+    if queued_since is not None and now - queued_since > _QUEUED_TOO_LONG:
+        yield Attention(
+            Severity.PROBLEM,
+            f"Studies are not being taken up: the oldest has been queued for {age(queued_since, now)}.",
+            "Check that a worker runs ('dicom-node worker') and read its log.",
+            f"/?state={StudyState.QUEUED}",
+        )
+    if failed := facts.overview.ended.get(StudyState.FAILED, 0):
+        yield Attention(
+            Severity.PROBLEM,
+            f"{_count(failed, 'study', 'studies')} of the last 24 hours failed.",
+            "Each study's page names the cause.",
+            f"/?state={StudyState.FAILED}",
+        )
+
+
+def _backlog(backlog: Backlog, config: Config, now: datetime) -> Attention:
+    results = _count(backlog.count, "result", "results")
+    link = f"/studies/{backlog.study_instance_uid}"
+    peer = next((peer for peer in config.destinations if peer.name == backlog.destination), None)
+    answer = f"Last answer: {backlog.message} " if backlog.message else ""
+    if backlog.state is DeliveryState.PARKED:
+        return Attention(
+            Severity.PROBLEM,
+            f"{backlog.destination} refused {results} for good.",
+            f"{answer}Correct the cause at the peer. The objects can be downloaded from the study's page "
+            f"and sent with '{_send_command(peer)}'.",
+            link,
+        )
+    when = f" in {age(now, backlog.next_attempt_at)}" if backlog.next_attempt_at else " soon"
+    return Attention(
+        Severity.WARNING,
+        f"{results} for {backlog.destination} could not be delivered yet.",
+        f"{answer}The node tries again{when}, until it is accepted. Check that the peer runs: '{_echo_command(peer)}'.",
+        link,
+    )
+
+
+def _refusals(facts: Facts) -> Iterator[Attention]:
+    if facts.refusals:
+        yield Attention(
+            Severity.WARNING,
+            f"{_count(facts.refusals, 'refusal', 'refusals')} by the receiver in the last 24 hours.",
+            "The peers page names the sender, the likely cause and the setting to change.",
+            "/peers#refusals",
+        )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _address(peer: Peer | None) -> str:
+    return f"{peer.ae_title}@{peer.host}:{peer.port}" if peer else "AET@HOST:PORT"
+
+
+def _echo_command(peer: Peer | None) -> str:
+    return f"dicom-node echo {_address(peer)}"
+
+
+def _send_command(peer: Peer | None) -> str:
+    return f"dicom-node send FILE --to {_address(peer)}"

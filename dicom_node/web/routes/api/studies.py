@@ -1,0 +1,48 @@
+"""Studies in the API: the list, one study, and its release by a router that knows it is complete."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, HTTPException
+
+from dicom_node.database import now
+from dicom_node.web.dependencies import Before, CurrentDatabase, InstanceUid, Limit, ReadingSession, Search, State
+from dicom_node.web.problems import PROBLEM_RESPONSES
+from dicom_node.web.queries import Cursor, StudyDetail, StudyPage, get_study, list_studies
+from dicom_node.web.release import NotReceiving, Release, UnknownStudy, release_study
+
+router = APIRouter(prefix="/studies", tags=["studies"], responses=PROBLEM_RESPONSES)
+
+_UNKNOWN = "The node holds no study with this UID."
+
+
+@router.get("")
+def read_studies(
+    session: ReadingSession, q: Search = "", state: State = None, before: Before = None, limit: Limit = 50
+) -> StudyPage:
+    """Studies by arrival, newest first. Pass ``next`` as ``before`` to get the page that follows."""
+    return list_studies(session, search=q, state=state, before=Cursor.parse(before) if before else None, limit=limit)
+
+
+@router.get("/{study_instance_uid}")
+def read_study(session: ReadingSession, study_instance_uid: InstanceUid) -> StudyDetail:
+    """One study: series, analyses with findings and deliveries, timeline."""
+    found = get_study(session, study_instance_uid)
+    if found is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, _UNKNOWN)
+    return found
+
+
+@router.post("/{study_instance_uid}/complete", status_code=HTTPStatus.ACCEPTED)
+def complete_study(database: CurrentDatabase, study_instance_uid: InstanceUid) -> Release:
+    """Say that every image of the study has been sent, so that analysis starts without the quiet period.
+
+    Saying it again changes nothing. 409 when the study is not receiving.
+    """
+    try:
+        return release_study(database, study_instance_uid, now())
+    except UnknownStudy:
+        raise HTTPException(HTTPStatus.NOT_FOUND, _UNKNOWN) from None
+    except NotReceiving as error:
+        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from error

@@ -1,0 +1,53 @@
+"""The result objects of a study: the DICOM file itself, and the secondary capture as a picture."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
+
+from dicom_node.config import Config
+from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession
+from dicom_node.web.queries import result_files
+from dicom_node.web.result_objects import NotAPicture, render_png, result_path
+
+router = APIRouter(prefix="/studies/{study_instance_uid}/results")
+
+
+@router.get("/{sop_instance_uid}.dcm")
+def result_file(
+    session: ReadingSession, config: CurrentConfig, study_instance_uid: InstanceUid, sop_instance_uid: InstanceUid
+) -> FileResponse:
+    """The result object as a DICOM Part 10 file."""
+    path = _path(session, config, study_instance_uid, sop_instance_uid)
+    return FileResponse(path, media_type="application/dicom", filename=f"{sop_instance_uid}.dcm")
+
+
+@router.get("/{sop_instance_uid}.png")
+def result_picture(
+    session: ReadingSession,
+    config: CurrentConfig,
+    study_instance_uid: InstanceUid,
+    sop_instance_uid: InstanceUid,
+    frame: Annotated[int, Query(ge=1)] = 1,
+) -> Response:
+    """One frame of a secondary capture."""
+    path = _path(session, config, study_instance_uid, sop_instance_uid)
+    try:
+        return Response(render_png(path, frame), media_type="image/png")
+    except NotAPicture as error:
+        raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
+
+
+def _path(session: Session, config: Config, study_instance_uid: str, sop_instance_uid: str) -> Path:
+    relative = result_files(session, study_instance_uid).get(sop_instance_uid)
+    if relative is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "The study has no result object with this UID.")
+    path = result_path(config.results_folder, relative)
+    if path is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "The file of this result object is no longer in the results folder.")
+    return path

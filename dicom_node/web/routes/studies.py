@@ -1,0 +1,92 @@
+"""The pages of studies: the overview with the list, and one study."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+from dicom_node.database import now
+from dicom_node.domain import StudyState
+from dicom_node.web.attention import PARKED_PERIOD, PERIOD, Facts, what_is_wrong
+from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Search, State, Templates
+from dicom_node.web.queries import (
+    Cursor,
+    Decision,
+    count_refusals,
+    get_overview,
+    get_study,
+    list_studies,
+    result_files,
+)
+from dicom_node.web.readiness import free_megabytes
+from dicom_node.web.result_objects import number_of_frames, result_path
+
+router = APIRouter()
+
+
+@router.get("/")
+def overview(
+    request: Request,
+    session: ReadingSession,
+    config: CurrentConfig,
+    templates: Templates,
+    q: Search = "",
+    state: State = None,
+    before: Before = None,
+) -> Response:
+    """What needs somebody, the node's work in figures, and the studies, newest first."""
+    at = now()
+    figures = get_overview(session, since=at - PERIOD, parked_since=at - PARKED_PERIOD)
+    facts = Facts(
+        overview=figures,
+        refusals=count_refusals(session, at - PERIOD),
+        free_megabytes=free_megabytes(config.node.data_folder),
+        models_installed=any(config.node.models_folder.glob("*/configs/node.yaml")),
+    )
+    page = list_studies(session, search=q, state=state, before=Cursor.parse(before) if before else None)
+
+    def here(**changes: str | StudyState | None) -> str:
+        query = {"q": q, "state": state, "before": before} | changes
+        return "/?" + urlencode({name: value for name, value in query.items() if value})
+
+    context = {
+        "attention": what_is_wrong(facts, config, at),
+        "figures": figures,
+        "free_megabytes": facts.free_megabytes,
+        "page": page,
+        "search": q,
+        "state": state,
+        "before": before,
+        "here": here,
+    }
+    return templates.TemplateResponse(request, "overview.html", context)
+
+
+@router.get("/studies/{study_instance_uid}")
+def study(
+    request: Request,
+    session: ReadingSession,
+    config: CurrentConfig,
+    templates: Templates,
+    study_instance_uid: InstanceUid,
+) -> Response:
+    """Everything about one study."""
+    found = get_study(session, study_instance_uid)
+    if found is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "The node holds no study with this UID.")
+    decisions: dict[str, list[Decision]] = {}
+    for decision in found.analyses[0].decisions if found.analyses else ():
+        decisions.setdefault(decision.series_instance_uid, []).append(decision)
+    context = {
+        "study": found,
+        "decisions": decisions,
+        "series": {series.series_instance_uid: series for series in found.series},
+        "frames": {
+            uid: number_of_frames(path)
+            for uid, relative in result_files(session, study_instance_uid).items()
+            if (path := result_path(config.results_folder, relative))
+        },
+    }
+    return templates.TemplateResponse(request, "study.html", context)

@@ -1,0 +1,15 @@
+// Says so when the page can no longer be brought up to date, instead of silently showing old figures.
+(() => {
+  const indicator = document.getElementById("live-indicator");
+  let since = null;
+
+  function show(works) {
+    if (works === (since === null)) return;
+    since = works ? null : new Date();
+    indicator.dataset.works = String(works);
+    indicator.textContent = works ? "Live" : `Not updating since ${since.toLocaleTimeString()}`;
+  }
+
+  document.addEventListener("htmx:after:request", (event) => show(event.detail.ctx.response.status < 400));
+  document.addEventListener("htmx:error", () => show(false));
+})();

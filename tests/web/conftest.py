@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MultiFrameTrueColorSecondaryCaptureImageStorage
+
+from dicom_node.config import Config
+from dicom_node.database import (
+    AnalysisRow,
+    Base,
+    Database,
+    DecisionRow,
+    DeliveryRow,
+    EventRow,
+    FindingRow,
+    InstanceRow,
+    RefusalRow,
+    ResultRow,
+    SeriesRow,
+    StudyRow,
+)
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
+from dicom_node.web import create_app
+
+STUDY = "1.2.3"
+SERIES = "1.2.3.1"
+ANALYSIS = "analysis-1"
+CAPTURE = "2.25.1"
+REPORT = "2.25.2"
+
+
+@dataclass
+class Records:
+    """Writes rows as the stages before the web would; every value has a default that a test can replace."""
+
+    database: Database
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def add(self, row: Base) -> None:
+        with self.database.session.begin() as session:
+            session.add(row)
+
+    def study(self, uid: str = STUDY, age: timedelta = timedelta(minutes=2), **values: Any) -> str:
+        at = self.at - age
+        defaults = {
+            "state": StudyState.DELIVERED,
+            "patient_name": "Doe^Jane",
+            "patient_id": "PID-7",
+            "accession_number": "A100",
+            "study_date": "20240131",
+            "study_description": "CT chest",
+            "calling_ae_title": "PACS",
+            "first_received_at": at,
+            "last_received_at": at,
+            "state_changed_at": at,
+        }
+        self.add(StudyRow(study_instance_uid=uid, **(defaults | values)))
+        return uid
+
+    def series(self, uid: str = SERIES, study: str = STUDY, instances: int = 2, **values: Any) -> str:
+        defaults = {"modality": "CT", "series_number": 2, "series_description": "Lung 2 mm"}
+        self.add(SeriesRow(series_instance_uid=uid, study_instance_uid=study, **(defaults | values)))
+        for number in range(instances):
+            self.add(
+                InstanceRow(
+                    sop_instance_uid=f"{uid}.{number}",
+                    series_instance_uid=uid,
+                    study_instance_uid=study,
+                    sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+                    transfer_syntax_uid=ExplicitVRLittleEndian,
+                    analysable=True,
+                    path=f"{uid}.{number}.dcm",
+                    size_bytes=1,
+                    received_at=self.at,
+                )
+            )
+        return uid
+
+    def analysis(self, identity: str = ANALYSIS, study: str = STUDY, **values: Any) -> str:
+        defaults = {
+            "input_digest": "d" * 64,
+            "last_instance_id": 1,
+            "last_image_at": self.at - timedelta(seconds=60),
+            "state": StudyState.DELIVERED,
+            "created_at": self.at - timedelta(seconds=50),
+            "finished_at": self.at - timedelta(seconds=46),
+        }
+        self.add(AnalysisRow(analysis_id=identity, study_instance_uid=study, **(defaults | values)))
+        with self.database.session.begin() as session:
+            session.execute(
+                sa.update(StudyRow).where(StudyRow.study_instance_uid == study).values(latest_analysis_id=identity)
+            )
+        return identity
+
+    def decision(self, reason: str, model: str | None = None, series: str = SERIES, analysis: str = ANALYSIS) -> None:
+        self.add(DecisionRow(analysis_id=analysis, series_instance_uid=series, model=model, reason=reason))
+
+    def finding(self, analysis: str = ANALYSIS, **values: Any) -> None:
+        defaults = {
+            "series_instance_uid": SERIES,
+            "model": "lung_ct",
+            "model_version": "1.0.0",
+            "weights_digest": "a" * 64,
+            "stack_number": 1,
+            "number": 1,
+            "name": "tumour",
+            "label": "Lung tumour",
+            "probability": 0.873,
+            "operating_point": "high_recall",
+            "threshold": 0.35,
+            "evaluation": Evaluation.PRESENT,
+            "key_sop_instance_uid": f"{SERIES}.1",
+            "image_probabilities": [0.1, 0.9, 0.4],
+            "class_probabilities": {"tumour": 0.873, "normal": 0.127},
+            "device": "cpu",
+            "seconds": 3.2,
+        }
+        self.add(FindingRow(analysis_id=analysis, **(defaults | values)))
+
+    def result(self, uid: str = CAPTURE, path: str = "capture.dcm", analysis: str = ANALYSIS, **values: Any) -> str:
+        defaults = {
+            "sop_class_uid": MultiFrameTrueColorSecondaryCaptureImageStorage,
+            "series_instance_uid": SERIES,
+            "model": "lung_ct",
+            "kind": ResultKind.SECONDARY_CAPTURE,
+        }
+        self.add(ResultRow(sop_instance_uid=uid, analysis_id=analysis, path=path, **(defaults | values)))
+        return uid
+
+    def delivery(self, result: str = CAPTURE, analysis: str = ANALYSIS, **values: Any) -> None:
+        defaults = {
+            "destination": "archive",
+            "state": DeliveryState.DELIVERED,
+            "attempts": 1,
+            "status": 0,
+            "last_attempt_at": self.at,
+        }
+        self.add(DeliveryRow(sop_instance_uid=result, analysis_id=analysis, **(defaults | values)))
+
+    def event(self, text: str, study: str = STUDY, age: timedelta = timedelta()) -> None:
+        self.add(EventRow(study_instance_uid=study, at=self.at - age, text=text))
+
+    def refusal(self, reason: str, status: int | None = None, age: timedelta = timedelta(), **values: Any) -> None:
+        defaults = {"calling_ae_title": "STRANGER", "address": "10.0.0.9"}
+        self.add(RefusalRow(at=self.at - age, status=status, reason=reason, **(defaults | values)))
+
+    def whole_study(self) -> str:
+        """One delivered study with a row in every table."""
+        uid = self.study()
+        self.series()
+        self.analysis()
+        self.decision("The best axial series of 2 that fit.", model="lung_ct")
+        self.finding()
+        self.result()
+        self.delivery()
+        self.event("First instance received from PACS.")
+        return uid
+
+
+def write_capture(path: Path, frames: int = 2) -> None:
+    """An RGB secondary capture, 4 columns by 3 rows, whose frames are red, green, blue in turn."""
+    pixels = np.zeros((frames, 3, 4, 3), np.uint8)
+    for frame in range(frames):
+        pixels[frame, ..., frame % 3] = 255
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = CAPTURE
+    dataset.NumberOfFrames = frames
+    dataset.Rows, dataset.Columns = 3, 4
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration = 3, 0
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.PixelData = pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "models" / "lung_ct" / "configs").mkdir(parents=True)
+    (tmp_path / "models" / "lung_ct" / "configs" / "node.yaml").touch()
+    return Config(
+        node={"ae_title": "NODE", "data_folder": data, "models_folder": tmp_path / "models"},
+        receive={"minimum_free_megabytes": 0},
+        peers=[{"name": "archive", "ae_title": "ARCHIVE", "host": "pacs", "port": 104, "receives_results": True}],
+    )
+
+
+@pytest.fixture
+def database(config: Config) -> Iterator[Database]:
+    opened = Database(config.database_url)
+    opened.create_tables()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def records(database: Database) -> Records:
+    return Records(database)
+
+
+@pytest.fixture
+def client(config: Config, database: Database) -> Iterator[TestClient]:
+    with TestClient(create_app(config, database), raise_server_exceptions=False) as opened:
+        yield opened

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dicom_node.config import Config
+from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.web.attention import Facts, Severity, what_is_wrong
+from dicom_node.web.queries import Backlog, Overview
+
+NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
+WELL = Facts(
+    overview=Overview(in_progress={}, ended={}, turnaround_seconds=None, queued_since=None, backlogs=()),
+    refusals=0,
+    free_megabytes=100_000,
+    models_installed=True,
+)
+
+
+@pytest.fixture
+def strict(config: Config) -> Config:
+    return config.model_copy(update={"receive": config.receive.model_copy(update={"minimum_free_megabytes": 2048})})
+
+
+def backlog(state: DeliveryState) -> Backlog:
+    return Backlog("archive", state, 2, 4, "Connection refused.", NOW + timedelta(seconds=40), "1.2.3")
+
+
+def test_nothing_is_said_when_all_is_well(strict: Config) -> None:
+    assert what_is_wrong(WELL, strict, NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "severity", "title", "action"),
+    [
+        (replace(WELL, free_megabytes=None), Severity.PROBLEM, "is not there", "node.data_folder"),
+        (replace(WELL, free_megabytes=2047), Severity.PROBLEM, "Images are refused", "minimum_free_megabytes"),
+        (replace(WELL, free_megabytes=4000), Severity.WARNING, "filling up", "Free space"),
+        (replace(WELL, models_installed=False), Severity.PROBLEM, "No model", "configs/node.yaml"),
+        (replace(WELL, refusals=1), Severity.WARNING, "1 refusal by", "peers page"),
+        (
+            replace(WELL, overview=replace(WELL.overview, ended={StudyState.FAILED: 3})),
+            Severity.PROBLEM,
+            "3 studies",
+            "cause",
+        ),
+        (
+            replace(WELL, overview=replace(WELL.overview, queued_since=NOW - timedelta(minutes=20))),
+            Severity.PROBLEM,
+            "queued for 20 min",
+            "dicom-node worker",
+        ),
+        (
+            replace(WELL, overview=replace(WELL.overview, backlogs=(backlog(DeliveryState.PARKED),))),
+            Severity.PROBLEM,
+            "archive refused 2 results for good",
+            "dicom-node send FILE --to ARCHIVE@pacs:104",
+        ),
+        (
+            replace(WELL, overview=replace(WELL.overview, backlogs=(backlog(DeliveryState.RETRYING),))),
+            Severity.WARNING,
+            "2 results for archive",
+            "Connection refused. The node tries again in 40 s",
+        ),
+    ],
+)
+def test_each_fault_is_named_with_what_to_do(
+    strict: Config, facts: Facts, severity: Severity, title: str, action: str
+) -> None:
+    (item,) = what_is_wrong(facts, strict, NOW)
+
+    assert item.severity is severity
+    assert title in item.title
+    assert action in item.action
+
+
+def test_node_without_destination_is_a_problem(strict: Config) -> None:
+    (item,) = what_is_wrong(WELL, strict.model_copy(update={"peers": ()}), NOW)
+
+    assert "no destination" in item.title
+    assert "receives_results: true" in item.action
+
+
+def test_study_queued_a_moment_ago_is_no_fault(strict: Config) -> None:
+    facts = replace(WELL, overview=replace(WELL.overview, queued_since=NOW - timedelta(minutes=1)))
+
+    assert what_is_wrong(facts, strict, NOW) == ()
+
+
+def test_problems_come_before_warnings(strict: Config) -> None:
+    facts = replace(WELL, free_megabytes=4000, refusals=1, models_installed=False)
+
+    severities = [item.severity for item in what_is_wrong(facts, strict, NOW)]
+
+    assert severities == [Severity.PROBLEM, Severity.WARNING, Severity.WARNING]
