@@ -1,0 +1,1 @@
+"""Findings to DICOM: identity, structured report, secondary capture, presentation state, heat map."""

@@ -27,10 +27,10 @@ def edge_letters(plane: ImagePlane, source: Dataset) -> tuple[str, str, str, str
         right = direction_letters(np.array(plane.orientation[:3]))
         bottom = direction_letters(np.array(plane.orientation[3:]))
     else:
-        stated = source.get("PatientOrientation") or ()
-        if isinstance(stated, str) or len(stated) != 2 or not all(stated):
+        stated = [str(letters) for letters in source.get("PatientOrientation") or ()]
+        if len(stated) != 2 or not all(stated):
             return None
-        right, bottom = str(stated[0]), str(stated[1])
+        right, bottom = stated
     return _opposite(right), _opposite(bottom), right, bottom
 
 

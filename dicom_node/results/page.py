@@ -15,9 +15,11 @@ from dicom_node.results.display import ByteArray, heat_colours
 
 WIDTH, HEIGHT = 1280, 960
 MARGIN = 16
+# Viewers write over the corners of whatever they show.
+CORNER = 170
 PANEL = (WIDTH - 3 * MARGIN) // 2
-_PANEL_TOP = 96
-_EVIDENCE_TOP = _PANEL_TOP + PANEL + 10
+_PANEL_TOP = 100
+_EVIDENCE_TOP = _PANEL_TOP + PANEL + 8
 _FOOTER_TOP = 888
 
 Colour = tuple[int, int, int]
@@ -27,6 +29,8 @@ TEXT: Colour = (240, 240, 240)
 QUIET: Colour = (165, 170, 175)
 TRACK: Colour = (62, 64, 68)
 REGION: Colour = (80, 220, 255)
+FOOTER: Colour = (40, 18, 22)
+WARNING: Colour = (255, 205, 205)
 EVALUATION_COLOURS: dict[Evaluation, Colour] = {
     Evaluation.PRESENT: (255, 176, 32),
     Evaluation.INDETERMINATE: (240, 225, 120),
@@ -128,15 +132,19 @@ def _fitted(text: str, size: int, width: float) -> str:
 
 
 def _draw_headline(draw: ImageDraw.ImageDraw, page: Page) -> None:
+    """The answer, clear of the corners, where viewers write patient and series."""
     finding = page.finding
     colour = EVALUATION_COLOURS[finding.evaluation]
-    value = wording.probability_text(finding)
-    value_x = WIDTH - MARGIN - _text_width(value, HEADLINE)
-    draw.rectangle((0, 0, 11, 84), fill=colour)
-    words = _fitted(wording.headline(finding), HEADLINE, value_x - 240 - 2 * MARGIN)
-    draw.text((MARGIN + 10, 42), words, fill=colour, font=_font(HEADLINE), anchor="lm")
-    draw.text((value_x, 42), value, fill=colour, font=_font(HEADLINE), anchor="lm")
-    draw.text((value_x - 12, 46), "probability", fill=QUIET, font=_font(BODY), anchor="rm")
+    value, held_against = wording.probability_text(finding), wording.operating_point_text(finding)
+    right = WIDTH - MARGIN - 90
+    draw.rectangle((0, 0, WIDTH, 5), fill=colour)
+    words_width = right - CORNER - max(_text_width(held_against, SMALL), 330) - 2 * MARGIN
+    draw.text(
+        (CORNER, 48), _fitted(wording.headline(finding), HEADLINE, words_width), colour, _font(HEADLINE), anchor="lm"
+    )
+    draw.text((right, 38), value, fill=colour, font=_font(HEADLINE), anchor="rm")
+    draw.text((right - _text_width(value, HEADLINE) - 12, 42), "probability", fill=QUIET, font=_font(BODY), anchor="rm")
+    draw.text((right, 78), held_against, fill=QUIET, font=_font(SMALL), anchor="rm")
 
 
 def _draw_panel(image: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, x: int) -> None:
@@ -230,12 +238,8 @@ def _draw_findings(draw: ImageDraw.ImageDraw, page: Page, x: int) -> None:
         draw.text(
             (x + PANEL - 4, y + 18), wording.probability_text(finding), fill=colour, font=_font(BODY), anchor="rm"
         )
-    below = _EVIDENCE_TOP + len(rows) * height - 4
-    if below + SMALL < _FOOTER_TOP:
-        hidden = len(page.findings) - len(rows)
-        note = wording.operating_point_text(page.finding)
-        note = f"| {note}" if hidden <= 0 else f"| {note}; {hidden} more in the report"
-        draw.text((bar_left, below), _fitted(note, SMALL, PANEL - 250), fill=QUIET, font=_font(SMALL))
+    if hidden := len(page.findings) - len(rows):
+        draw.text((x, _FOOTER_TOP - SMALL - 6), f"{hidden} more in the report", fill=QUIET, font=_font(SMALL))
 
 
 def _draw_profile(draw: ImageDraw.ImageDraw, profile: Profile, x: int) -> None:
@@ -266,20 +270,11 @@ def _draw_profile(draw: ImageDraw.ImageDraw, profile: Profile, x: int) -> None:
 
 
 def _draw_footer(draw: ImageDraw.ImageDraw, page: Page) -> None:
-    draw.rectangle((0, _FOOTER_TOP, WIDTH, HEIGHT), fill=(40, 18, 22))
-    draw.text((MARGIN, _FOOTER_TOP + 20), wording.NOT_VERIFIED, fill=(255, 205, 205), font=_font(BODY), anchor="lm")
-    draw.text(
-        (MARGIN, _FOOTER_TOP + 52),
-        _fitted(page.footer, SMALL, WIDTH - 2 * MARGIN),
-        fill=TEXT,
-        font=_font(SMALL),
-        anchor="lm",
+    """What must never be missed, centred: the corners are where viewers write the window and the frame."""
+    draw.rectangle((0, _FOOTER_TOP, WIDTH, HEIGHT), fill=FOOTER)
+    notice = (
+        wording.NOT_VERIFIED if page.pages == 1 else f"{wording.NOT_VERIFIED}   (page {page.number} of {page.pages})"
     )
-    if page.pages > 1:
-        draw.text(
-            (WIDTH - MARGIN, _FOOTER_TOP + 20),
-            f"page {page.number} of {page.pages}",
-            fill=TEXT,
-            font=_font(BODY),
-            anchor="rm",
-        )
+    draw.text((WIDTH // 2, _FOOTER_TOP + 21), notice, fill=WARNING, font=_font(BODY), anchor="mm")
+    footer = _fitted(page.footer, SMALL, WIDTH - 2 * CORNER)
+    draw.text((WIDTH // 2, _FOOTER_TOP + 52), footer, fill=TEXT, font=_font(SMALL), anchor="mm")

@@ -85,7 +85,7 @@ def _pages_of(request: ResultRequest, finding: Finding, ranked: tuple[Finding, .
     others = [index for index in finding.key_indices if index != finding.key_index]
     plain = _panel(request, finding.key_index, "Key image")
     right: Panel | Statement = (
-        _statement(finding, ranked) if finding.heat_map is None else _heat_panel(request, finding)
+        _statement(request, finding, ranked) if finding.heat_map is None else _heat_panel(request, finding)
     )
     pages = [_page(request, finding, ranked, plain, right, (finding.key_index,))]
     for start in range(0, len(others), 2):
@@ -155,11 +155,24 @@ def _captions(request: ResultRequest, index: int) -> tuple[str, ...]:
     return (", ".join(place), shown)
 
 
-def _statement(finding: Finding, ranked: tuple[Finding, ...]) -> Statement:
+def _statement(request: ResultRequest, finding: Finding, ranked: tuple[Finding, ...]) -> Statement:
     """What is said where there is no heat map to show."""
-    if finding.evaluation is Evaluation.ABSENT:
-        return Statement(("The model looked for:", "", *(wording.headline(other) for other in ranked)))
-    return Statement((wording.sentence(finding), "", "No region to show for this finding."))
+    if finding.evaluation is not Evaluation.ABSENT:
+        lines = [wording.sentence(finding), "", "The model marks no region for this finding."]
+    else:
+        lines = ["No finding reaches its threshold.", "", "Looked for:"]
+        lines += [f"{other.label}, probability {wording.probability_text(other)}" for other in ranked]
+    lines += ["", _coverage(request), *request.stack.notes, *request.reading.notes]
+    return Statement(tuple(lines))
+
+
+def _coverage(request: ResultRequest) -> str:
+    """What the model has seen: ``Read: 98 slices, z -60.5 mm to z 133.5 mm``."""
+    planes = request.stack.planes
+    if len(planes) == 1:
+        return "Read: one image"
+    ends = [position_text(plane) for plane in (planes[0], planes[-1])]
+    return f"Read: {len(planes)} slices" + (f", {ends[0]} to {ends[1]}" if all(ends) else "")
 
 
 def _details(finding: Finding) -> tuple[str, ...]:

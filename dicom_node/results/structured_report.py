@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -93,7 +95,7 @@ def _group(
     next to a finding with a region, that mark is a region.
     """
     source = _region_source(request, finding)
-    content = {
+    content: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(
             uid=request.identity(_KIND).tracking_uid(finding.number), identifier=wording.sentence(finding)
         ),
@@ -126,15 +128,17 @@ def _probability(finding: Finding, coordinates: CoordinatesForMeasurement | None
 
 
 def _corner_mark(request: ResultRequest, finding: Finding) -> FloatArray:
-    """A short bracket, (4, 2), at the upper left corner of the key image, where viewers put the label beside it.
+    """A short bracket, (7, 2), at the upper left corner of the key image, where viewers put the label beside it.
 
-    Each finding has a row of its own, so that labels on one image do not cover one another.
+    It is drawn there and back, hence closed. Each finding has a row of its own, so that labels on one image do
+    not cover one another.
     """
     plane = request.plane(finding.key_index)
     row = (finding.number - 1) % 8
     left, right = 0.02 * plane.columns, 0.03 * plane.columns
     top, bottom = (0.04 + 0.11 * row) * plane.rows, (0.10 + 0.11 * row) * plane.rows
-    return np.array([[right, top], [left, top], [left, bottom], [right, bottom]], dtype=np.float32)
+    there = [[right, top], [left, top], [left, bottom], [right, bottom]]
+    return np.array([*there, *there[-2::-1]], dtype=np.float32)
 
 
 def _region_source(request: ResultRequest, finding: Finding) -> SourceImageForRegion:
@@ -156,9 +160,9 @@ def _algorithm(request: ResultRequest, finding: Finding) -> AlgorithmIdentificat
         f"Weights SHA-256: {reading.model.weights_digest}",
         f"Operating point: {wording.operating_point_text(finding)}",
     ]
-    if reading.manifest.input.window is not None:
-        window = reading.manifest.input.window
+    if (window := reading.manifest.input.window) is not None:
         parameters.append(f"Window: center {window.center:g} HU, width {window.width:g} HU")
+    parameters += [f"Note: {note}" for note in (*request.stack.notes, *reading.notes)]
     return AlgorithmIdentification(
         name=reading.model.name, version=reading.model.version, parameters=parameters, manufacturer=MANUFACTURER
     )
