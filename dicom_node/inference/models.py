@@ -48,7 +48,7 @@ class Models:
                 reader = ModelReader(Bundle.load(self._folders[name], self.device))
                 reader.warm_up()
             except BundleError as error:
-                log.exception("model %s cannot be loaded", name)
+                log.error("model %s cannot be loaded: %s", name, error)
                 self.unavailable[name] = str(error)
                 continue
             self._readers[name] = reader
