@@ -12,10 +12,14 @@ import numpy as np
 from dicom_node.domain import NotApplicable
 from dicom_node.geometry import RowAndColumn, angle_degrees, classify, normal
 from dicom_node.imaging.ct_slices import CtSlice
+from dicom_node.imaging.decoding import first_value
 
 SAME_POSITION_MM = 0.05
 SAME_ORIENTATION_DEGREES = 1.0
 LARGEST_TILT_DEGREES = 1.0
+LARGEST_SHIFT_MM = 1.0
+"""Within the plane, from the first slice to the last; less is rounding, whatever angle it makes of a short stack."""
+
 GAP_FACTOR = 1.5
 """A step between slices larger than this times the median step is a gap."""
 
@@ -120,7 +124,7 @@ def _refuse_other_than_hounsfield(slices: Sequence[CtSlice]) -> None:
             raise NotApplicable(
                 "Rescale Slope or Rescale Intercept is missing: the pixel values are not known to be Hounsfield units."
             )
-        if int(ct_slice.file.header.get("SamplesPerPixel") or 1) != 1:
+        if (first_value(ct_slice.file.header, "SamplesPerPixel") or 1) != 1:
             raise NotApplicable("The images are in colour: not CT images in Hounsfield units.")
 
 
@@ -207,9 +211,11 @@ def _refuse_tilt(slices: Sequence[CtSlice]) -> None:
     first, last = slices[0], slices[-1]
     if len(slices) < 2 or first.position is None or last.position is None or first.orientation is None:
         return
+    across = normal(first.orientation)
     stacking = np.subtract(last.position, first.position)
-    tilt = angle_degrees(normal(first.orientation).tolist(), stacking.tolist())
-    if tilt > LARGEST_TILT_DEGREES:
+    shift = float(np.linalg.norm(stacking - across * (stacking @ across)))
+    tilt = angle_degrees(across.tolist(), stacking.tolist())
+    if tilt > LARGEST_TILT_DEGREES and shift > LARGEST_SHIFT_MM:
         raise NotApplicable(
             f"The slices are tilted by {tilt:.0f} degrees against the direction they are stacked in (gantry tilt):"
             " the model reads only untilted stacks."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,29 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import RLELossless
 
+from dicom_node import part10
 from dicom_node.imaging.errors import UnreadableImage
 
 MAXIMUM_PIXELS = 100_000_000
 """Of one frame; more than any detector gives, and a guard against headers that claim nonsense."""
 
-# What pydicom, its decoders' plug-ins and numpy raise on files that are cut short or contradict themselves.
-_BROKEN = (
-    ArithmeticError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored")
 
 
 def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
@@ -43,11 +28,9 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
         UnreadableImage: the file is missing, no Part 10 file, or cut short before its pixels.
     """
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=None if keywords is None else list(keywords))
-    except InvalidDicomError:
-        raise UnreadableImage(path, "it is no DICOM Part 10 file") from None
-    except _BROKEN as error:
-        raise UnreadableImage(path, f"it could not be read ({_words(error)})") from error
+        return part10.read_header(path, keywords)
+    except part10.UnreadableHeader as error:
+        raise UnreadableImage(path, str(error)) from error
 
 
 def decode_frames(path: Path, header: Dataset, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
@@ -61,57 +44,47 @@ def decode_frames(path: Path, header: Dataset, indices: Sequence[int]) -> Iterat
     _check_image_pixel_module(path, header)
     try:
         # Handed the path, iter_pixels would seek in the file, which a deflated data set does not allow.
-        yield from iter_pixels(dcmread(path), indices=list(indices))
-    except _BROKEN as error:
+        dataset = dcmread(path)
+        # On broken segments the RLE plug-in in Rust panics, past every except, where pydicom's own decoder raises.
+        plugin = "pydicom" if dataset.file_meta.TransferSyntaxUID == RLELossless else ""
+        yield from iter_pixels(dataset, indices=list(indices), decoding_plugin=plugin)
+    except part10.BROKEN as error:
         uid = str(header.get("SOPInstanceUID", ""))
-        raise UnreadableImage(path, f"it could not be decoded ({_words(error)})", uid) from error
+        raise UnreadableImage(path, f"it could not be decoded ({part10.in_one_line(error)})", uid) from error
 
 
 def _check_image_pixel_module(path: Path, header: Dataset) -> None:
     """Refuse what decoders would misread in silence."""
     uid = str(header.get("SOPInstanceUID", ""))
-    missing = [
-        keyword
-        for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
-        if header.get(keyword) in (None, "")
-    ]
-    if missing:
+    missing = [keyword for keyword in _NUMBERS if numbers(header, keyword, 1) is None]
+    if missing or not header.get("PhotometricInterpretation"):
+        missing = missing or ["PhotometricInterpretation"]
         raise UnreadableImage(path, f"it holds no image ({', '.join(missing)} missing)", uid)
     if int(header.Rows) * int(header.Columns) > MAXIMUM_PIXELS:
         raise UnreadableImage(path, f"{header.Rows} x {header.Columns} pixels is more than is read", uid)
-    high_bit = header.get("HighBit")
-    if high_bit is not None and int(high_bit) != int(header.BitsStored) - 1:
-        layout = f"High Bit {high_bit} with {header.BitsStored} Bits Stored"
+    high_bit = first_value(header, "HighBit")
+    if high_bit is not None and high_bit != int(header.BitsStored) - 1:
+        layout = f"High Bit {high_bit:.0f} with {header.BitsStored} Bits Stored"
         raise UnreadableImage(path, f"{layout} is a layout that is not read (PS3.5 8.1.1)", uid)
-
-
-def _words(error: BaseException) -> str:
-    """What a decoder said in one line; pydicom lists what each plug-in said below a heading."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__
 
 
 def first_value(header: Dataset, keyword: str) -> float | None:
     """Return the first value of a numeric attribute, None where it is missing, empty or no number."""
-    value: object = header.get(keyword)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if len(value) else None
-    if value in (None, ""):
-        return None
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
+    values = _numbers(header, keyword)
+    return values[0] if values else None
 
 
 def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return exactly ``count`` finite numbers of an attribute, None where it has not that many."""
+    values = _numbers(header, keyword)
+    return values if values is not None and len(values) == count else None
+
+
+def _numbers(header: Dataset, keyword: str) -> tuple[float, ...] | None:
     value: object = header.get(keyword)
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
-        return None
     try:
-        result = tuple(float(str(item)) for item in value)
+        values = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+        parsed = tuple(float(str(item)) for item in values)
     except ValueError:
         return None
-    return result if np.all(np.isfinite(result)) else None
+    return parsed if np.all(np.isfinite(parsed)) else None

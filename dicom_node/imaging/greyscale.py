@@ -56,7 +56,7 @@ def to_display_grey(stored: npt.NDArray[Any], header: Dataset) -> tuple[Values, 
         float64 in [0, 1], 0 is black; and sentences about what looked odd.
     """
     padding = padding_mask(stored, header)
-    values = np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+    values = _apply_modality(stored, header)
     grey, notes = _apply_voi(stored, values, padding, header)
     inverted, polarity_notes = is_inverted(header)
     if inverted:
@@ -64,6 +64,18 @@ def to_display_grey(stored: npt.NDArray[Any], header: Dataset) -> tuple[Values, 
     if padding is not None:
         grey = np.where(padding, 0.0, grey)
     return grey, notes + polarity_notes
+
+
+def _apply_modality(stored: npt.NDArray[Any], header: Dataset) -> Values:
+    if header.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+    slope, intercept = _rescale(header)
+    return np.asarray(stored, dtype=np.float64) * slope + intercept
+
+
+def _rescale(header: Dataset) -> tuple[float, float]:
+    slope, intercept = first_value(header, "RescaleSlope"), first_value(header, "RescaleIntercept")
+    return (1.0, 0.0) if not slope or intercept is None else (slope, intercept)
 
 
 def padding_mask(stored: npt.NDArray[Any], header: Dataset) -> Mask | None:
@@ -95,9 +107,9 @@ def is_inverted(header: Dataset) -> tuple[bool, tuple[str, ...]]:
     MONOCHROME1 (PS3.3 C.7.6.3.1.2) and Presentation LUT Shape INVERSE (C.11.6.1.2) mean the same inversion after
     the VOI LUT; DX images carry both, and are inverted once.
     """
-    photometric, shape = header.PhotometricInterpretation, header.get("PresentationLUTShape")
+    photometric, shape = str(header.PhotometricInterpretation), str(header.get("PresentationLUTShape") or "")
     inverted = photometric == "MONOCHROME1" or shape == "INVERSE"
-    consistent = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}.get(shape or "", photometric) == photometric
+    consistent = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}.get(shape, photometric) == photometric
     if consistent:
         return inverted, ()
     return inverted, (f"Presentation LUT Shape {shape} contradicts {photometric}: the image was read as inverted.",)
@@ -159,9 +171,7 @@ def _stored_range(header: Dataset) -> tuple[float, float]:
     bits = int(header.BitsStored)
     signed = header.get("PixelRepresentation") == 1
     ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    slope, intercept = first_value(header, "RescaleSlope"), first_value(header, "RescaleIntercept")
-    if slope is None or intercept is None:
-        return float(ends[0]), float(ends[1])
+    slope, intercept = _rescale(header)
     low, high = sorted(slope * end + intercept for end in ends)
     return low, high
 

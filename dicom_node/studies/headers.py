@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom import Dataset
 
-from dicom_node.domain import Instance, Series
-
-_BROKEN = (
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+from dicom_node.domain import Series
+from dicom_node.part10 import UnreadableHeader, read_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +21,11 @@ class SeriesHeaders:
 
 def read_series_headers(series: Series) -> SeriesHeaders:
     """Read the header of every instance of a series; broken files are named, not raised."""
-    datasets, unreadable = _read(series.instances)
-    return SeriesHeaders(series.series_instance_uid, tuple(datasets), tuple(unreadable))
-
-
-def _read(instances: Sequence[Instance]) -> tuple[list[Dataset], list[str]]:
     datasets: list[Dataset] = []
     unreadable: list[str] = []
-    for instance in instances:
+    for instance in series.instances:
         try:
-            datasets.append(dcmread(instance.path, stop_before_pixels=True))
-        except _BROKEN:
+            datasets.append(read_header(instance.path))
+        except UnreadableHeader:
             unreadable.append(instance.sop_instance_uid)
-    return datasets, unreadable
+    return SeriesHeaders(series.series_instance_uid, tuple(datasets), tuple(unreadable))

@@ -222,7 +222,7 @@ def _read_by(model: str, candidate: _Candidate) -> SeriesDecision:
     reason = f"Read by {model}: {_count(candidate.number_of_images)}."
     if candidate.left_out:
         reason += f" {_count(len(candidate.left_out))} left out: {_summary(candidate.left_out)}."
-    uids = tuple(str(dataset.SOPInstanceUID) for dataset in candidate.datasets)
+    uids = tuple(str(dataset.get("SOPInstanceUID", "")) for dataset in candidate.datasets)
     return SeriesDecision(candidate.series_instance_uid, model, reason, uids)
 
 

@@ -269,6 +269,16 @@ def test_enhanced_multi_frame_equals_classic(tmp_path: Path, syntax: str | None)
     ]
 
 
+def test_real_series_as_enhanced_multi_frame_equals_classic(tmp_path: Path, shared_dicom: Path) -> None:
+    paths = sorted((shared_dicom / "ct_kidney").iterdir())
+    enhanced = enhanced_ct([dcmread(path) for path in paths])
+
+    classic, multi_frame = read_ct_series(paths), read_ct_series(saved(tmp_path, enhanced))
+
+    np.testing.assert_array_equal(multi_frame.pixels, classic.pixels)
+    assert heights(multi_frame) == heights(classic)
+
+
 def test_concatenated_enhanced_objects_are_one_stack(tmp_path: Path) -> None:
     slices = phantom(6)
 
