@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -42,7 +43,7 @@ def test_a_child_that_ends_is_started_again_after_growing_pauses(tmp_path: Path)
         clock += 0.1
     child.wait(0)
 
-    pauses = [later - earlier for earlier, later in zip(seen, seen[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(seen)]
     assert len(pauses) >= 2
     assert pauses == sorted(pauses)
 
