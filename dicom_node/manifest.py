@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import UID, UID_dictionary
 
 
 class ManifestError(Exception):
@@ -75,9 +77,7 @@ class FindingDefinition(_Strict):
     @model_validator(mode="after")
     def _chosen_point_exists(self) -> Self:
         if self.operating_point not in self.operating_points:
-            raise ValueError(
-                f"operating_point {self.operating_point!r} is not one of {sorted(self.operating_points)}"
-            )
+            raise ValueError(f"operating_point {self.operating_point!r} is not one of {sorted(self.operating_points)}")
         return self
 
 
@@ -133,6 +133,13 @@ class Condition(_Strict):
     all: tuple[Condition, ...] | None = None
     none: tuple[Condition, ...] | None = None
 
+    @field_validator("attribute")
+    @classmethod
+    def _is_keyword(cls, attribute: str | None) -> str | None:
+        if attribute is not None and tag_for_keyword(attribute) is None:
+            raise ValueError(f"{attribute!r} is not a DICOM keyword (PS3.6), such as BodyPartExamined")
+        return attribute
+
     @field_validator("matches")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
@@ -172,6 +179,27 @@ class Selection(_Strict):
     minimum_images: Annotated[int, Field(ge=1)] = 1
     order: tuple[str, ...] = ("-number_of_images",)
     series_per_study: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("sop_classes")
+    @classmethod
+    def _are_sop_classes(cls, sop_classes: tuple[str, ...]) -> tuple[str, ...]:
+        keywords = {entry[4] for entry in UID_dictionary.values()}
+        unknown = [name for name in sop_classes if name not in keywords and not UID(name).is_valid]
+        if unknown:
+            raise ValueError(f"{unknown} are neither UIDs nor SOP class keywords (PS3.6), such as CTImageStorage")
+        return sop_classes
+
+    @field_validator("order")
+    @classmethod
+    def _are_ranks(cls, order: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [
+            term
+            for term in order
+            if term.lstrip("-") != "number_of_images" and tag_for_keyword(term.lstrip("-")) is None
+        ]
+        if unknown:
+            raise ValueError(f"{unknown} are neither DICOM keywords (PS3.6) nor number_of_images")
+        return order
 
 
 class BundleManifest(_Strict):
