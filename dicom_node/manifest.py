@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydicom import uid
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import UID, UID_dictionary
 
 
 class ManifestError(Exception):
@@ -183,8 +183,11 @@ class Selection(_Strict):
     @field_validator("sop_classes")
     @classmethod
     def _are_sop_classes(cls, sop_classes: tuple[str, ...]) -> tuple[str, ...]:
-        keywords = {entry[4] for entry in UID_dictionary.values()}
-        unknown = [name for name in sop_classes if name not in keywords and not UID(name).is_valid]
+        unknown = [
+            name
+            for name in sop_classes
+            if not uid.UID(name).is_valid and not isinstance(getattr(uid, name, None), uid.UID)
+        ]
         if unknown:
             raise ValueError(f"{unknown} are neither UIDs nor SOP class keywords (PS3.6), such as CTImageStorage")
         return sop_classes
