@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from pydicom import Dataset
 
 from dicom_node.domain import AnalysisIdentity, ImageStack, Reading, ResultKind
+from dicom_node.results.heat_map import parametric_maps, segmentations
 from dicom_node.results.options import ResultOptions
+from dicom_node.results.presentation_state import presentation_states
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.secondary_capture import secondary_capture
 from dicom_node.results.structured_report import structured_report
@@ -15,6 +17,9 @@ from dicom_node.results.structured_report import structured_report
 _BUILDERS: dict[ResultKind, Callable[[ResultRequest], list[Dataset]]] = {
     ResultKind.STRUCTURED_REPORT: lambda request: [structured_report(request)],
     ResultKind.SECONDARY_CAPTURE: lambda request: [secondary_capture(request)],
+    ResultKind.PRESENTATION_STATE: presentation_states,
+    ResultKind.PARAMETRIC_MAP: parametric_maps,
+    ResultKind.SEGMENTATION: segmentations,
 }
 
 

@@ -144,6 +144,9 @@ def complete(dataset: Dataset, request: ResultRequest, kind: ResultKind, *, find
     source, reading, model = request.sources[0], request.reading, request.reading.model
     identity = request.identity(kind)
     created = local_time(request.created_at, source)
+    for keyword in PATIENT_AND_STUDY:
+        if keyword in dataset:
+            delattr(dataset, keyword)
     dataset.update(patient_and_study(source))
     dataset.SpecificCharacterSet = character_set(source, *_texts(request))
     if dataset.SpecificCharacterSet is None:
