@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pydicom
 from pydicom import Dataset
 
+from dicom_node.config import Peer
 from dicom_node.domain import (
     AnalysisIdentity,
     ImageStack,
@@ -50,6 +51,11 @@ class SeriesOutcome:
     readings: tuple[StackReading, ...]
     not_applicable: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+def options_for(peer: Peer) -> ResultOptions:
+    """The result objects that a destination is configured to receive."""
+    return ResultOptions(kinds=peer.results, series_numbers=peer.series_numbers, descriptions=peer.series_descriptions)
 
 
 def read_series(

@@ -173,7 +173,8 @@ def send(
 def analyze(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", exists=True, help="DICOM files, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the result objects.")],
-    model: Annotated[str | None, typer.Option(help="Only this model; else the models' own selection rules.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model; else every model whose rules match.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Make what this peer would be sent (a dry run).")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Analyse DICOM files offline, by the same stages, and write the result objects into a folder."""
@@ -183,7 +184,7 @@ def analyze(
     settings = _config(config)
     configure_logging("WARNING")
     try:
-        lines, made = analyze_files(settings, _files(paths), out, model)
+        lines, made = analyze_files(settings, _files(paths), out, model, destination)
     except OfflineError as error:
         raise _fail(str(error)) from error
     for line in lines:

@@ -49,8 +49,20 @@ class Peer(_Section):
         ResultKind.STRUCTURED_REPORT,
         ResultKind.SECONDARY_CAPTURE,
     )
+    series_numbers: dict[ResultKind, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    series_descriptions: dict[ResultKind, str] = Field(default_factory=dict)
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
+
+    @field_validator("series_descriptions")
+    @classmethod
+    def _known_fields(cls, templates: dict[ResultKind, str]) -> dict[ResultKind, str]:
+        for template in templates.values():
+            try:
+                template.format(title="", model="", version="")
+            except (KeyError, IndexError, ValueError):
+                raise ValueError(f"{template!r} may only use {{title}}, {{model}} and {{version}}") from None
+        return templates
 
 
 class NodeSection(_Section):

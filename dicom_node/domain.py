@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -247,11 +247,3 @@ class DeliveryAttempt:
     state: DeliveryState
     message: str
     status: int | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How an analysis ended, gathered while it runs."""
-
-    decisions: list[SeriesDecision] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)

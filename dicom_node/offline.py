@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from dicom_node.analysis import read_series
+from dicom_node.analysis import options_for, read_series
 from dicom_node.config import Config
 from dicom_node.database import now
 from dicom_node.deliver.sender import is_dicom
@@ -45,14 +45,19 @@ def _open_models(config: Config, only: str | None) -> Models:
     return models
 
 
-def analyze_files(config: Config, files: Sequence[Path], out: Path, only: str | None) -> tuple[list[str], int]:
+def analyze_files(
+    config: Config, files: Sequence[Path], out: Path, only: str | None, destination: str | None
+) -> tuple[list[str], int]:
     """Run the stages on DICOM files and write the result objects below ``out``, a folder a study.
+
+    ``only`` names the one model to use; ``destination`` the peer whose choice of objects is made.
 
     Returns what happened in sentences, and how many objects were made.
 
     Raises:
         OfflineError: there is no DICOM file, no such model, or the folder cannot be written.
     """
+    options = _options(config, destination)
     models = _open_models(config, only)
     studies, lines = _studies(files)
     if not studies:
@@ -68,12 +73,18 @@ def analyze_files(config: Config, files: Sequence[Path], out: Path, only: str | 
         for decision in decisions:
             lines.append(f"  Series {decision.series_instance_uid}: {decision.reason}")
             if decision.model is not None:
-                made += _analyze_series(study, decision, models, identity, out, lines)
+                made += _analyze_series(study, decision, models, identity, options, out, lines)
     return lines, made
 
 
 def _analyze_series(
-    study: Study, decision: SeriesDecision, models: Models, identity: AnalysisIdentity, out: Path, lines: list[str]
+    study: Study,
+    decision: SeriesDecision,
+    models: Models,
+    identity: AnalysisIdentity,
+    options: ResultOptions,
+    out: Path,
+    lines: list[str],
 ) -> int:
     if decision.model is None:
         return 0
@@ -82,7 +93,7 @@ def _analyze_series(
         return 0
     wanted = set(decision.sop_instance_uids)
     instances = [instance for instance in study.instances if instance.sop_instance_uid in wanted]
-    outcome = read_series(instances, models.reader(decision.model), identity, [ResultOptions()])
+    outcome = read_series(instances, models.reader(decision.model), identity, [options])
     lines += [f"    {text}" for text in (*outcome.problems, *outcome.not_applicable)]
     made = 0
     for reading in outcome.readings:
@@ -96,6 +107,16 @@ def _analyze_series(
             lines.append(f"    wrote {path}")
             made += 1
     return made
+
+
+def _options(config: Config, destination: str | None) -> ResultOptions:
+    if destination is None:
+        return ResultOptions()
+    for peer in config.destinations:
+        if peer.name == destination:
+            return options_for(peer)
+    known = ", ".join(peer.name for peer in config.destinations) or "none"
+    raise OfflineError(f"no peer named {destination} receives results (configured: {known})")
 
 
 def _findings(reading: Reading) -> list[str]:

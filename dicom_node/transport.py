@@ -1,10 +1,19 @@
-"""What both ends of an association set on their socket."""
+"""What the node is and does at either end of an association."""
 
 from __future__ import annotations
 
 import socket
 
-from pynetdicom import evt
+from pynetdicom import AE, evt
+
+from dicom_node import __version__
+from dicom_node.domain import IMPLEMENTATION_CLASS_UID
+
+
+def identify(entity: AE) -> None:
+    """Negotiate under the node's own implementation class UID and version name (PS3.7 D.3.3.2)."""
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = f"DICOM-NODE_{__version__}"[:16]
 
 
 def send_without_delay(event: evt.Event) -> None:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
 
-from dicom_node.analysis import SeriesOutcome, conclude, read_series
+from dicom_node.analysis import SeriesOutcome, conclude, options_for, read_series
 from dicom_node.archive.archive import load_study
 from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, now
@@ -50,11 +50,6 @@ DELIVER_QUEUE = "deliver"
 _POLL_SECONDS = 0.1
 _CONCURRENT_DELIVERIES = 4
 _RECOVERY_ATTEMPTS = 3
-
-
-def options_for(peer: Peer) -> ResultOptions:
-    """The result objects that a destination is configured to receive."""
-    return ResultOptions(kinds=peer.results)
 
 
 @DBOS.dbos_class()

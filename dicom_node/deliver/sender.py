@@ -17,7 +17,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from dicom_node.config import Peer
 from dicom_node.deliver.outcome import judge
 from dicom_node.domain import DeliveryAttempt, DeliveryState
-from dicom_node.transport import send_without_delay
+from dicom_node.transport import identify, send_without_delay
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Sender:
 
     def __init__(self, calling_ae_title: str, timeout_seconds: float) -> None:
         self._entity = AE(ae_title=calling_ae_title)
+        identify(self._entity)
         self._entity.acse_timeout = timeout_seconds
         self._entity.connection_timeout = timeout_seconds
         self._entity.dimse_timeout = timeout_seconds

@@ -19,7 +19,7 @@ from dicom_node.config import Config
 from dicom_node.domain import Association
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.refusal import Refused, StoreStatus
-from dicom_node.transport import send_without_delay
+from dicom_node.transport import identify, send_without_delay
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Receiver:
         pynetdicom._config.STORE_RECV_CHUNKED_DATASET = True
         tempfile.tempdir = str(self._config.incoming_folder)
         entity = AE(ae_title=self._config.node.ae_title)
+        identify(entity)
         entity.maximum_associations = settings.maximum_associations
         entity.maximum_pdu_size = settings.maximum_pdu_size
         entity.network_timeout = settings.network_timeout_seconds
