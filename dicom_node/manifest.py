@@ -186,7 +186,7 @@ class Selection(_Strict):
         unknown = [
             name
             for name in sop_classes
-            if not uid.UID(name).is_valid and not isinstance(getattr(uid, name, None), uid.UID)
+            if re.fullmatch(uid.RE_VALID_UID, name) is None and not isinstance(getattr(uid, name, None), uid.UID)
         ]
         if unknown:
             raise ValueError(f"{unknown} are neither UIDs nor SOP class keywords (PS3.6), such as CTImageStorage")
