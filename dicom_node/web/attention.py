@@ -131,11 +131,13 @@ def _backlog(backlog: Backlog, config: Config, now: datetime) -> Attention:
             f"and sent with '{_send_command(peer)}'.",
             link,
         )
-    when = f" in {age(now, backlog.next_attempt_at)}" if backlog.next_attempt_at else " soon"
+    due = backlog.next_attempt_at
+    when = f"in {age(now, due)}" if due is not None and due > now else "shortly"
     return Attention(
         Severity.WARNING,
         f"{results} for {backlog.destination} could not be delivered yet.",
-        f"{answer}The node tries again{when}, until it is accepted. Check that the peer runs: '{_echo_command(peer)}'.",
+        f"{answer}The node tries again {when}, until it is accepted. "
+        f"Check that the peer runs: '{_echo_command(peer)}'.",
         link,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -480,14 +480,11 @@ def get_overview(session: Session, *, since: datetime, parked_since: datetime) -
         .where(StudyRow.state.in_(IN_PROGRESS))
         .group_by(StudyRow.state)
     ).all()
-    ended = session.execute(
-        sa.select(StudyRow.state, sa.func.count())
-        .where(StudyRow.state.not_in(IN_PROGRESS), StudyRow.last_received_at >= since)
-        .group_by(StudyRow.state)
-    ).all()
+    # Counted here: to group in SQL, SQLite would walk the index of states through the whole table.
+    arrived = Counter(session.scalars(sa.select(StudyRow.state).where(StudyRow.last_received_at >= since)))
     return Overview(
         in_progress={state: count for state, count, _ in in_progress},
-        ended=dict(ended),
+        ended={state: count for state, count in arrived.items() if state not in IN_PROGRESS},
         turnaround_seconds=_turnaround(session, since),
         queued_since=next((oldest for state, _, oldest in in_progress if state is StudyState.QUEUED), None),
         backlogs=get_backlogs(session, parked_since=parked_since),
@@ -511,27 +508,37 @@ def get_backlogs(session: Session, *, parked_since: datetime) -> tuple[Backlog, 
     group = (DeliveryRow.destination, DeliveryRow.state)
     ranked = (
         sa.select(
-            DeliveryRow.destination,
-            DeliveryRow.state,
-            sa.func.count().over(partition_by=group).label("count"),
-            DeliveryRow.attempts,
-            DeliveryRow.message,
-            DeliveryRow.next_attempt_at,
-            AnalysisRow.study_instance_uid,
+            DeliveryRow.id,
+            sa.func.count().over(partition_by=group).label("results"),
             sa.func.row_number()
             .over(partition_by=group, order_by=(DeliveryRow.last_attempt_at.desc(), DeliveryRow.id.desc()))
             .label("rank"),
         )
-        .join(AnalysisRow, AnalysisRow.analysis_id == DeliveryRow.analysis_id)
         .where(
-            (DeliveryRow.state == DeliveryState.RETRYING)
-            | ((DeliveryRow.state == DeliveryState.PARKED) & (DeliveryRow.last_attempt_at >= parked_since))
+            DeliveryRow.state.in_((DeliveryState.RETRYING, DeliveryState.PARKED)),
+            (DeliveryRow.state == DeliveryState.RETRYING) | (DeliveryRow.last_attempt_at >= parked_since),
         )
         .subquery()
     )
-    columns = [column for column in ranked.c if column.name != "rank"]
-    query = sa.select(*columns).where(ranked.c.rank == 1).order_by(ranked.c.state, ranked.c.destination)
-    return tuple(Backlog(*row) for row in session.execute(query))
+    query = (
+        sa.select(DeliveryRow, ranked.c.results, AnalysisRow.study_instance_uid)
+        .join(ranked, ranked.c.id == DeliveryRow.id)
+        .join(AnalysisRow, AnalysisRow.analysis_id == DeliveryRow.analysis_id)
+        .where(ranked.c.rank == 1)
+        .order_by(DeliveryRow.state, DeliveryRow.destination)
+    )
+    return tuple(
+        Backlog(
+            destination=row.destination,
+            state=row.state,
+            count=count,
+            attempts=row.attempts,
+            message=row.message,
+            next_attempt_at=row.next_attempt_at,
+            study_instance_uid=study_instance_uid,
+        )
+        for row, count, study_instance_uid in session.execute(query)
+    )
 
 
 def list_refusals(session: Session, *, before: int | None = None, limit: int = 50) -> RefusalPage:
