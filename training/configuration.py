@@ -1,0 +1,95 @@
+"""How a bundle is trained: its ``configs/train.json``, checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+TRAINING_FILE = Path("configs/train.json")
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+
+
+class TrainingConfigurationError(Exception):
+    """``train.json`` is missing or wrong; the text names file, key and what is allowed."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AugmentationConfiguration(_Strict):
+    """Random changes that leave the diagnosis as it is; each is applied to an image with its probability.
+
+    Lengths are fractions of the image side. ``zoom`` and ``aspect`` are factors; ``window_low`` and
+    ``window_high`` are where a narrower display window ends, as fractions of the image's own grey range.
+    """
+
+    flip_horizontal: Probability = 0.0
+    flip_vertical: Probability = 0.0
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
+    translation: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    zoom: Range = (0.85, 1.15)
+    aspect: Range = (0.85, 1.18)
+    gamma: Range = (0.6, 1.6)
+    gamma_probability: Probability = 0.5
+    window_low: Range = (0.0, 0.1)
+    window_high: Range = (0.7, 1.0)
+    window_probability: Probability = 0.3
+    blur_sigma: Range = (0.3, 1.2)
+    blur_probability: Probability = 0.2
+    sharpen_probability: Probability = 0.1
+    noise: Range = (0.0, 0.1)
+    noise_probability: Probability = 0.2
+    erase_probability: Probability = 0.2
+    mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ValidationConfiguration(_Strict):
+    """Which images decide: a named split, or a fraction of the groups, or every group in turn (folds)."""
+
+    split: str | None = None
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    folds: Annotated[int, Field(ge=2)] | None = None
+    perturbed_copies: Annotated[int, Field(ge=0)] = 4
+
+
+class TrainingConfiguration(_Strict):
+    """The whole of ``train.json``. ``class_folders`` gives other folder names of a class; case does not matter."""
+
+    seed: int = 0
+    class_folders: dict[str, tuple[str, ...]] = {}
+    sampling: Literal["class", "class and group"] = "class"
+    epochs: Annotated[int, Field(ge=1)] = 16
+    samples_per_epoch: Annotated[int, Field(ge=1)] = 4000
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warm_up: Probability = 0.08
+    label_smoothing: Probability = 0.05
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
+    patience: Annotated[int, Field(ge=1)] = 8
+    augmentation: AugmentationConfiguration = AugmentationConfiguration()
+    validation: ValidationConfiguration = ValidationConfiguration()
+
+
+def load_training_configuration(bundle_folder: Path) -> TrainingConfiguration:
+    """Read and check a bundle's ``train.json``.
+
+    Raises:
+        TrainingConfigurationError: the file is missing, not JSON, or says something that is not allowed.
+    """
+    path = bundle_folder / TRAINING_FILE
+    try:
+        return TrainingConfiguration.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise TrainingConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise TrainingConfigurationError(f"{path}: not valid JSON: {error}") from error
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in p['loc']) or '(whole file)'}: {p['msg']}" for p in error.errors()]
+        raise TrainingConfigurationError("\n".join([f"{path}:", *lines])) from error

@@ -1,0 +1,188 @@
+"""Scores a bundle on labelled images through the node's own reading, and what the figures are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dicom_node.domain import Evaluation
+from dicom_node.imaging.plain_image import read_plain_image
+from dicom_node.inference.bundle import Bundle
+from dicom_node.inference.operating_point import evaluate
+from dicom_node.inference.reader import ModelReader
+from dicom_node.manifest import BundleManifest, FindingDefinition, OperatingPoint
+from training import metrics
+from training.configuration import load_training_configuration
+from training.labelled_images import LabelledImage, find_labelled_images
+from training.metrics import DoubleArray, IntArray, bootstrap
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What the node says of labelled images: probabilities (N, classes), labels (N,) and groups (N,)."""
+
+    probabilities: DoubleArray
+    labels: IntArray
+    groups: tuple[str, ...]
+
+
+def evaluate_bundle(folder: Path, data: Path, device: torch.device, by_group: bool) -> dict[str, Any]:
+    """Evaluate the bundle on a folder per class.
+
+    Returns:
+        A JSON-ready report; every figure has ``value``, ``low`` and ``high`` (95 % interval).
+    """
+    bundle = Bundle.load(folder, device)
+    configuration = load_training_configuration(folder)
+    images = find_labelled_images(data, bundle.manifest.classes, configuration.class_folders)
+    return report(bundle, _score(ModelReader(bundle), images), by_group)
+
+
+def report(bundle: Bundle, scores: Scores, by_group: bool) -> dict[str, Any]:
+    """Put the figures together."""
+    manifest = bundle.manifest
+    counts = np.bincount(scores.labels, minlength=len(manifest.classes))
+    content: dict[str, Any] = {
+        "model": bundle.name,
+        "version": bundle.version,
+        "weights_digest": bundle.identity.weights_digest,
+        "images": len(scores.labels),
+        "groups": len(set(scores.groups)),
+        "images_per_class": dict(zip(manifest.classes, counts.tolist(), strict=True)),
+        "overall": _overall(scores),
+        "confusion_matrix": _confusion(scores, len(manifest.classes)),
+        "findings": {finding.name: _finding(manifest, finding, scores) for finding in manifest.findings},
+    }
+    if by_group:
+        content["by_group"] = {finding.name: _groups(manifest, finding, scores) for finding in manifest.findings}
+    return content
+
+
+def _score(reader: ModelReader, images: Sequence[LabelledImage]) -> Scores:
+    classes = reader.bundle.manifest.classes
+    rows = []
+    for image in tqdm(images, desc="reading", unit="image", mininterval=5, file=sys.stderr):
+        said = reader.class_probabilities(read_plain_image(image.path))
+        rows.append([said[name] for name in classes])
+    labels = np.array([image.label for image in images], dtype=np.int64)
+    return Scores(np.array(rows), labels, tuple(image.group for image in images))
+
+
+def _overall(scores: Scores) -> dict[str, Any]:
+    """Figures of the most probable class; those of one class against the rest are averaged over the classes."""
+    chosen = scores.probabilities.argmax(axis=1)
+    confidence = scores.probabilities.max(axis=1)
+    correct = (chosen == scores.labels).astype(np.int64)
+    one_hot = np.eye(scores.probabilities.shape[1])[scores.labels]
+
+    def average(metric: Callable[[IntArray, IntArray], float]) -> Callable[[IntArray], float]:
+        return lambda at: _mean_over_classes(metric, scores.labels[at], chosen[at])
+
+    def average_ranked(metric: metrics.Metric) -> Callable[[IntArray], float]:
+        return lambda at: _mean_ranked(metric, scores.labels[at], scores.probabilities[at])
+
+    figures: Mapping[str, Callable[[IntArray], float]] = {
+        "accuracy": lambda at: float(correct[at].mean()),
+        "precision": average(metrics.precision),
+        "recall": average(metrics.recall),
+        "specificity": average(metrics.specificity),
+        "f1": average(metrics.f1),
+        "roc_auc": average_ranked(metrics.roc_auc),
+        "pr_auc": average_ranked(metrics.pr_auc),
+        "brier": lambda at: float(((scores.probabilities[at] - one_hot[at]) ** 2).sum(axis=1).mean()),
+        "ece": lambda at: metrics.expected_calibration_error(correct[at], confidence[at]),
+    }
+    return {name: asdict(bootstrap(figure, scores.groups)) for name, figure in figures.items()}
+
+
+def _finding(manifest: BundleManifest, finding: FindingDefinition, scores: Scores) -> dict[str, Any]:
+    truth, said = _truth_and_probability(manifest, finding, scores)
+    ranked: Mapping[str, metrics.Metric] = {
+        "roc_auc": metrics.roc_auc,
+        "pr_auc": metrics.pr_auc,
+        "brier": metrics.brier,
+        "ece": _binary_ece,
+    }
+    content: dict[str, Any] = {
+        name: asdict(bootstrap(partial(_on, metric, truth, said), scores.groups)) for name, metric in ranked.items()
+    }
+    content["operating_points"] = {
+        name: {"threshold": point.threshold, **_at_point(point, truth, said, scores.groups)}
+        for name, point in finding.operating_points.items()
+    }
+    return content
+
+
+def _at_point(point: OperatingPoint, truth: IntArray, said: DoubleArray, groups: Sequence[str]) -> dict[str, Any]:
+    called = np.array([evaluate(probability, point) is Evaluation.PRESENT for probability in said], dtype=np.int64)
+    figures = {
+        "accuracy": metrics.accuracy,
+        "precision": metrics.precision,
+        "recall": metrics.recall,
+        "specificity": metrics.specificity,
+        "f1": metrics.f1,
+    }
+    return {name: asdict(bootstrap(partial(_on, figure, truth, called), groups)) for name, figure in figures.items()}
+
+
+def _groups(manifest: BundleManifest, finding: FindingDefinition, scores: Scores) -> list[dict[str, Any]]:
+    """Say of each patient or scan how many of its images are called at the chosen operating point."""
+    truth, said = _truth_and_probability(manifest, finding, scores)
+    point = finding.operating_points[finding.operating_point]
+    rows = []
+    for group in sorted(set(scores.groups)):
+        members = np.array([of == group for of in scores.groups])
+        called = [evaluate(probability, point) is Evaluation.PRESENT for probability in said[members]]
+        rows.append(
+            {
+                "group": group,
+                "images": int(members.sum()),
+                "positive": bool(truth[members].any()),
+                "mean_probability": float(said[members].mean()),
+                "called": float(np.mean(called)),
+            }
+        )
+    return rows
+
+
+def _truth_and_probability(
+    manifest: BundleManifest, finding: FindingDefinition, scores: Scores
+) -> tuple[IntArray, DoubleArray]:
+    positive = [manifest.classes.index(name) for name in finding.classes]
+    return np.isin(scores.labels, positive).astype(np.int64), scores.probabilities[:, positive].sum(axis=1)
+
+
+def _on(metric: Callable[[IntArray, Any], float], truth: IntArray, said: DoubleArray | IntArray, at: IntArray) -> float:
+    """Measure on the images at these indices."""
+    return metric(truth[at], said[at])
+
+
+def _binary_ece(truth: IntArray, probability: DoubleArray) -> float:
+    positive = probability >= 0.5
+    return metrics.expected_calibration_error(
+        (truth == positive).astype(np.int64), np.where(positive, probability, 1 - probability)
+    )
+
+
+def _mean_over_classes(metric: Callable[[IntArray, IntArray], float], labels: IntArray, chosen: IntArray) -> float:
+    values = [metric((labels == c).astype(np.int64), (chosen == c).astype(np.int64)) for c in np.unique(labels)]
+    return float(np.nanmean(values))
+
+
+def _mean_ranked(metric: metrics.Metric, labels: IntArray, probabilities: DoubleArray) -> float:
+    values = [metric((labels == c).astype(np.int64), probabilities[:, c]) for c in np.unique(labels)]
+    return float(np.nanmean(values)) if len(values) > 1 else float("nan")
+
+
+def _confusion(scores: Scores, classes: int) -> list[list[int]]:
+    """Rows are the true class, columns the most probable one."""
+    flat = scores.labels * classes + scores.probabilities.argmax(axis=1)
+    return np.bincount(flat, minlength=classes * classes).reshape(classes, classes).tolist()

@@ -1,0 +1,152 @@
+"""A bundle's model card, written from its metadata, configuration and evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dicom_node.inference.definition import MODEL_CARD_FILE, BundleDefinition
+from training.configuration import TrainingConfiguration, load_training_configuration
+
+EVALUATION_FILE = Path("docs/evaluation.json")
+
+
+def write_model_card(folder: Path) -> None:
+    """Write ``docs/README.md`` from ``docs/evaluation.json`` and the bundle's configuration."""
+    (folder / MODEL_CARD_FILE).write_text(model_card(folder), encoding="utf-8")
+
+
+def model_card(folder: Path) -> str:
+    """Return the card in Markdown."""
+    definition = BundleDefinition.load(folder)
+    evaluation = json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8"))
+    configuration = load_training_configuration(folder)
+    metadata = definition.metadata
+    sections = [
+        f"# {definition.manifest.title}",
+        f"`{definition.name}` {definition.version}, weights SHA-256 `{evaluation['weights_digest']}`."
+        " This page is generated; see the last section.",
+        _section("Intended use", str(metadata["intended_use"])),
+        _section("Not for", _bullets(metadata.get("not_intended_for", []))),
+        _section("Data", _bullets(metadata.get("data", []))),
+        _section("Splits and leakage", _bullets(metadata.get("splits", []))),
+        _section("Training", _training(definition, configuration)),
+        _section("How it does on the test images", _performance(definition, evaluation)),
+        _section("Calibration", _calibration(definition, evaluation)),
+        _section("Known failures and limits", _bullets(metadata.get("limits", []))),
+        _section("Reproduce", _reproduction(definition)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _performance(definition: BundleDefinition, evaluation: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{name} {count}" for name, count in evaluation["images_per_class"].items())
+    parts = [
+        f"{evaluation['images']} images ({counts}) of {evaluation['groups']} patients or scans that the training"
+        " never saw. Brackets hold the 95 % interval of 1000 bootstrap samples of whole patients or scans.",
+        _table(("most probable class", "value"), [(_words(k), _estimate(v)) for k, v in evaluation["overall"].items()]),
+        "Confusion matrix (rows: truth, columns: most probable class):",
+        _table(
+            ("", *definition.manifest.classes),
+            [
+                (name, *map(str, row))
+                for name, row in zip(definition.manifest.classes, evaluation["confusion_matrix"], strict=True)
+            ],
+        ),
+    ]
+    for finding in definition.manifest.findings:
+        figures = evaluation["findings"][finding.name]
+        ranked = ", ".join(
+            f"{_words(name)} {_estimate(figures[name])}" for name in ("roc_auc", "pr_auc", "brier", "ece")
+        )
+        parts.append(f"### {finding.label}\n\n{ranked}. The node holds it against `{finding.operating_point}`.")
+        parts.append(_operating_points(figures["operating_points"]))
+        if finding.name in evaluation.get("by_group", {}):
+            parts.append(_by_group(evaluation["by_group"][finding.name]))
+    return "\n\n".join(parts)
+
+
+def _operating_points(points: Mapping[str, Mapping[str, Any]]) -> str:
+    names = ("recall", "specificity", "precision", "f1", "accuracy")
+    rows = [
+        (name, f"{point['threshold']:.4f}", *(_estimate(point[figure]) for figure in names))
+        for name, point in points.items()
+    ]
+    return _table(("operating point", "threshold", *names), rows)
+
+
+def _by_group(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "By scan:\n\n" + _table(
+        ("scan", "images", "has the finding", "mean probability", "images called"),
+        [
+            (
+                str(row["group"]),
+                str(row["images"]),
+                "yes" if row["positive"] else "no",
+                f"{row['mean_probability']:.2f}",
+                f"{row['called']:.0%}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _training(definition: BundleDefinition, configuration: TrainingConfiguration) -> str:
+    network = definition.inference["network_def"].get("_target_", "network")
+    validation = configuration.validation
+    if validation.folds is not None:
+        chosen = f"{validation.folds}-fold cross-validation over groups; the weights are then fitted to all images"
+    elif validation.split is not None:
+        chosen = f"the `{validation.split}` part of the data"
+    else:
+        chosen = f"{validation.fraction:.0%} of the training groups, held out"
+    return (
+        f"{network} from random weights, {configuration.epochs} epochs of {configuration.samples_per_epoch} images,"
+        " classes drawn equally often; the parameters are in `configs/train.json`. Epoch, temperature and operating"
+        f" points were chosen on {chosen}, with the images as they are and in randomly perturbed copies."
+    )
+
+
+def _calibration(definition: BundleDefinition, evaluation: Mapping[str, Any]) -> str:
+    temperature = definition.manifest.calibration.temperature
+    return (
+        f"Temperature scaling of the logits, T = {temperature:.4f}, fitted on validation images with every class"
+        f" weighing the same. Expected calibration error on the test images: {_estimate(evaluation['overall']['ece'])}."
+    )
+
+
+def _reproduction(definition: BundleDefinition) -> str:
+    name = definition.name
+    return (
+        "```\n"
+        f"python -m training train --model {name} --data DATA\n"
+        f"python -m training calibrate --model {name}\n"
+        f"python -m training evaluate --model {name} --data DATA/test --by-group"
+        f" --json models/{name}/{EVALUATION_FILE}\n"
+        f"python -m training card --model {name}\n"
+        "```\n\nDATA holds `train` and `test`, each with a folder per class, and `index.csv` naming each image's"
+        " patient or scan in the column `group`."
+    )
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}"
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _estimate(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _words(name: str) -> str:
+    return {"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "ece": "calibration error (ECE)", "f1": "F1"}.get(name, name)

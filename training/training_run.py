@@ -1,0 +1,143 @@
+"""Trains one bundle: chooses on validation, writes the weights, keeps what the model said of its validation images."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition
+from training.augmentation import Augmentation
+from training.configuration import TrainingConfiguration, load_training_configuration
+from training.fitting import Fit, PreparedImages, fit, logits_of
+from training.labelled_images import LabelledImage, find_labelled_images
+from training.preparation import prepare
+from training.splits import Split, group_folds, hold_out
+
+TRAIN_FOLDER = "train"
+VALIDATION_FILE = "validation.npz"
+HISTORY_FILE = "history.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValidationLogits:
+    """What networks said of images they were not fitted to: logits (N, classes), labels (N,), groups (N,).
+
+    ``perturbed`` marks the copies that were changed as in training: the images of another site differ from
+    these in exposure, framing and sharpness, and thresholds should still hold there.
+    """
+
+    logits: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.str_]
+    perturbed: npt.NDArray[np.bool_]
+
+    def save(self, folder: Path) -> None:
+        """Write to the run's folder."""
+        np.savez(
+            folder / VALIDATION_FILE,
+            logits=self.logits,
+            labels=self.labels,
+            groups=self.groups,
+            perturbed=self.perturbed,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> ValidationLogits:
+        """Read what ``save`` wrote."""
+        with np.load(folder / VALIDATION_FILE) as arrays:
+            return cls(arrays["logits"], arrays["labels"], arrays["groups"], arrays["perturbed"])
+
+    @classmethod
+    def join(cls, parts: Sequence[ValidationLogits]) -> ValidationLogits:
+        """Put the folds of a cross-validation together."""
+        return cls(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.groups for part in parts]),
+            np.concatenate([part.perturbed for part in parts]),
+        )
+
+
+def train_bundle(folder: Path, data: Path, run: Path, device: torch.device) -> None:
+    """Train the bundle in ``folder`` on ``data`` (its ``train`` folder and the validation split, if one is named).
+
+    Writes ``models/model.pt`` into the bundle; training history and validation logits into ``run``.
+    With folds, every fold is fitted to learn what the model says of scans it has not seen; the weights that
+    are kept are then fitted to all images, for as many epochs.
+    """
+    definition = BundleDefinition.load(folder)
+    configuration = load_training_configuration(folder)
+    run.mkdir(parents=True, exist_ok=True)
+    images, splits = _splits(definition, configuration, data)
+    prepared = prepare(images, definition.preprocessing())
+    fits: list[Fit] = []
+    parts: list[ValidationLogits] = []
+    for number, split in enumerate(splits, start=1):
+        _log.info("split %d of %d: %d images train, %d validate", number, len(splits), *map(len, split))
+        train, valid = (PreparedImages.select(prepared, part) for part in split)
+        fits.append(_fit(definition, configuration, train, valid, device))
+        parts.append(_validation_logits(fits[-1], configuration, valid, device))
+        ValidationLogits.join(parts).save(run)
+    final = fits[0]
+    if len(splits) > 1:
+        final = _fit(definition, configuration, PreparedImages.select(prepared, images), None, device)
+        fits.append(final)
+    history = [[asdict(epoch) for epoch in one.epochs] for one in fits]
+    (run / HISTORY_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
+    (folder / WEIGHTS_FILE).parent.mkdir(exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in final.network.state_dict().items()}
+    torch.save(weights, folder / WEIGHTS_FILE)
+
+
+def _splits(
+    definition: BundleDefinition, configuration: TrainingConfiguration, data: Path
+) -> tuple[list[LabelledImage], list[Split]]:
+    classes, validation = definition.manifest.classes, configuration.validation
+    images = find_labelled_images(data / TRAIN_FOLDER, classes, configuration.class_folders)
+    if validation.split is not None:
+        valid = find_labelled_images(data / validation.split, classes, configuration.class_folders)
+        if validation.folds is None:
+            return [*images, *valid], [(images, valid)]
+        images += valid
+    if validation.folds is not None:
+        return images, group_folds(images, validation.folds, configuration.seed)
+    return images, [hold_out(images, validation.fraction, configuration.seed)]
+
+
+def _fit(
+    definition: BundleDefinition,
+    configuration: TrainingConfiguration,
+    train: PreparedImages,
+    valid: PreparedImages | None,
+    device: torch.device,
+) -> Fit:
+    torch.manual_seed(configuration.seed)
+    return fit(definition.network(), configuration, train, valid, device)
+
+
+def _validation_logits(
+    fitted: Fit, configuration: TrainingConfiguration, valid: PreparedImages, device: torch.device
+) -> ValidationLogits:
+    augmentation = Augmentation(configuration.augmentation, configuration.seed + 1)
+    copies = configuration.validation.perturbed_copies
+    tensors: list[Tensor] = [valid.tensors] + [_perturb(valid.tensors, augmentation) for _ in range(copies)]
+    return ValidationLogits(
+        np.concatenate([logits_of(fitted.network, part, device) for part in tensors]),
+        np.tile(valid.labels.numpy(), copies + 1),
+        np.tile(np.array(valid.groups, dtype=np.str_), copies + 1),
+        np.repeat([False] + [True] * copies, len(valid.labels)),
+    )
+
+
+def _perturb(tensors: Tensor, augmentation: Augmentation) -> Tensor:
+    return torch.cat([augmentation(part) for part in tensors.split(64)])
