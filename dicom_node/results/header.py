@@ -76,11 +76,10 @@ def patient_and_study(source: Dataset) -> Dataset:
         if keyword not in source:
             continue
         element = source[keyword]
-        if element.VR == "SQ":
-            if element.value:
-                header.add(copy.deepcopy(element))
-        elif not element.is_empty and _is_valid(element.VR, element.value):
-            header.add(element)
+        if element.is_empty or (element.VR != "SQ" and not _is_valid(element.VR, element.value)):
+            continue
+        # A copy, since assigning to an attribute changes its element in place, here the source's.
+        header.add(copy.deepcopy(element))
     if header.PatientSex not in _SEXES:
         header.PatientSex = None
     return header

@@ -107,7 +107,8 @@ def _source(request: ResultRequest, finding: Finding) -> Dataset:
     header.update(source)
     header.update(patient_and_study(source))
     header.file_meta = source.file_meta
-    header.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+    if "PositionReferenceIndicator" not in header:
+        header.PositionReferenceIndicator = None
     return header
 
 

@@ -47,7 +47,7 @@ HEADLINE = 46
 class Panel:
     """One image on a page.
 
-    ``image`` is at its final size, at most PANEL x PANEL. ``letters`` are what its left, top, right and bottom
+    ``image`` is at its final size, at most PANEL x PANEL. ``letters`` are what its left, right, top and bottom
     edge face. ``outline`` is in pixels of ``image``. ``captions`` stand at its foot.
     """
 
@@ -162,8 +162,8 @@ def _draw_panel(image: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, x: 
         middle_x, middle_y = x + PANEL // 2, _PANEL_TOP + PANEL // 2
         spots = (
             ((x + 8, middle_y), "lm"),
-            ((middle_x, _PANEL_TOP + 6), "ma"),
             ((x + PANEL - 8, middle_y), "rm"),
+            ((middle_x, _PANEL_TOP + 6), "ma"),
             ((middle_x, _PANEL_TOP + PANEL - 8), "ms"),
         )
         for letters, (spot, anchor) in zip(panel.letters, spots, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 from pydicom import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
@@ -66,7 +67,7 @@ def _series_reference(request: ResultRequest, images: Sequence[Dataset]) -> Data
     for image in images:
         known = by_uid.get(image.ReferencedSOPInstanceUID)
         if known is None:
-            by_uid[image.ReferencedSOPInstanceUID] = _copy(image)
+            by_uid[image.ReferencedSOPInstanceUID] = deepcopy(image)
         elif "ReferencedFrameNumber" in known:
             frames = {*_values(known.ReferencedFrameNumber), *_values(image.ReferencedFrameNumber)}
             known.ReferencedFrameNumber = sorted(frames)
@@ -78,12 +79,6 @@ def _series_reference(request: ResultRequest, images: Sequence[Dataset]) -> Data
 
 def _values(value: int | Sequence[int]) -> list[int]:
     return [int(value)] if isinstance(value, int) else [int(item) for item in value]
-
-
-def _copy(item: Dataset) -> Dataset:
-    copied = Dataset()
-    copied.update(item)
-    return copied
 
 
 def _annotation(finding: Finding, image: Dataset) -> Dataset:
@@ -102,7 +97,7 @@ def _annotation(finding: Finding, image: Dataset) -> Dataset:
     text.AnchorPoint = list(max(vertices))
     text.AnchorPointVisibility = "N"
     annotation = Dataset()
-    annotation.ReferencedImageSequence = [_copy(image)]
+    annotation.ReferencedImageSequence = [deepcopy(image)]
     annotation.GraphicLayer = _LAYER
     annotation.TextObjectSequence = [text]
     annotation.GraphicObjectSequence = [graphic]
@@ -122,7 +117,7 @@ def _layer() -> Dataset:
 def _displayed_area(request: ResultRequest, finding: Finding, image: Dataset) -> Dataset:
     """The whole image in its true shape (PS3.3 C.10.4)."""
     plane, area = request.plane(finding.key_index), Dataset()
-    area.ReferencedImageSequence = [_copy(image)]
+    area.ReferencedImageSequence = [deepcopy(image)]
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
     area.DisplayedAreaBottomRightHandCorner = [plane.columns, plane.rows]
     area.PresentationSizeMode = "SCALE TO FIT"

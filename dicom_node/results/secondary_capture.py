@@ -12,12 +12,12 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, Seconda
 from dicom_node.domain import Evaluation, Finding, ResultKind
 from dicom_node.results import wording
 from dicom_node.results.display import ByteArray, fitted_size, grey_image, with_heat
-from dicom_node.results.geometry import edge_letters, position_text, stack_ends
 from dicom_node.results.header import complete, date_text
 from dicom_node.results.page import PANEL, Page, Panel, Profile, Statement, render
+from dicom_node.results.placement import letters_of, position_text, stack_ends
 from dicom_node.results.request import ResultRequest
 
-MAXIMUM_PAGES = 32
+MAXIMUM_PAGES = 12
 
 _KIND = ResultKind.SECONDARY_CAPTURE
 
@@ -123,7 +123,7 @@ def _panel(request: ResultRequest, index: int, title: str) -> Panel:
     size = fitted_size(plane, PANEL, PANEL)
     grey = Image.fromarray(grey_image(request.stack, index, request.reading.manifest.input.window))
     return Panel(
-        grey.resize(size, Image.Resampling.LANCZOS), title, edge_letters(plane, source), _captions(request, index)
+        grey.resize(size, Image.Resampling.LANCZOS), title, letters_of(plane, source), _captions(request, index)
     )
 
 

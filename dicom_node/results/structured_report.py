@@ -52,7 +52,7 @@ def structured_report(request: ResultRequest) -> Dataset:
     )
     _insert_image_library(report, request)
     dataset = Comprehensive3DSR(
-        evidence=[_evidence(source) for source in request.sources],
+        evidence=_evidence(request),
         content=report[0],
         series_instance_uid=identity.result_series_uid(_KIND),
         series_number=request.options.series_number(_KIND),
@@ -206,13 +206,16 @@ def _modality(source: Dataset) -> CodedConcept:
     return CodedConcept("OT", "DCM", "Other Modality") if code is None else CodedConcept.from_code(code)
 
 
-def _evidence(source: Dataset) -> Dataset:
-    """What highdicom asks of a source: references, and the patient and study that we copy."""
-    evidence = patient_and_study(source)
-    evidence.SOPClassUID = source.SOPClassUID
-    evidence.SOPInstanceUID = source.SOPInstanceUID
-    evidence.SeriesInstanceUID = source.SeriesInstanceUID
-    return evidence
+def _evidence(request: ResultRequest) -> list[Dataset]:
+    """References to all sources; highdicom takes patient and study from the first, ours are put in at the end."""
+    references = []
+    for source in request.sources:
+        reference = Dataset()
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
+            setattr(reference, keyword, source[keyword].value)
+        references.append(reference)
+    references[0].update(patient_and_study(request.sources[0]))
+    return references
 
 
 def _separate_containers(dataset: Dataset) -> None:
