@@ -122,7 +122,7 @@ def _backlog(backlog: Backlog, config: Config, now: datetime) -> Attention:
     results = _count(backlog.count, "result", "results")
     link = f"/studies/{backlog.study_instance_uid}"
     peer = next((peer for peer in config.destinations if peer.name == backlog.destination), None)
-    answer = f"Last answer: {backlog.message} " if backlog.message else ""
+    answer = f"Last answer: {backlog.message.rstrip('.')}. " if backlog.message else ""
     if backlog.state is DeliveryState.PARKED:
         return Attention(
             Severity.PROBLEM,

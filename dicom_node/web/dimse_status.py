@@ -22,9 +22,9 @@ _BY_FIRST_BYTE = {
 
 
 def status_in_words(status: int | None) -> str:
-    """The status of the last answer in words, "no answer yet" where the peer was not reached."""
+    """The status of the last answer in words, "no answer" where the peer was not reached."""
     if status is None:
-        return "no answer yet"
+        return "no answer"
     words = _EXACT.get(status) or _BY_FIRST_BYTE.get(status >> 8)
     if words is None:
         words = "the peer cannot understand the object" if status >> 12 == 0xC else "a status only the peer explains"

@@ -27,7 +27,9 @@ class Release:
 
 
 def release_study(database: Database, study_instance_uid: str, at: datetime) -> Release:
-    """Say that the study is complete; saying it again changes nothing.
+    """Say that the study is complete; saying it again changes nothing, unless an image came in between.
+
+    A release speaks of the images held when it is given: one that came later voids it.
 
     Raises:
         UnknownStudy: there is no such study.
@@ -42,7 +44,7 @@ def release_study(database: Database, study_instance_uid: str, at: datetime) -> 
                 f"The study is {study.state}, not receiving: its analysis was started with the images held then. "
                 "Images that arrive from now on start a new analysis, which can be released again."
             )
-        if study.released_at is None:
+        if study.released_at is None or study.released_at < study.last_received_at:
             study.released_at = at
             session.add(
                 EventRow(

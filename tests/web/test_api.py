@@ -99,6 +99,20 @@ def test_release_is_written_once(client: TestClient, records: Records, database:
     assert [text.split()[0] for text in events] == ["Released"]
 
 
+def test_release_is_given_anew_when_an_image_came_after_it(
+    client: TestClient, records: Records, database: Database
+) -> None:
+    before_the_last_image = records.at - timedelta(minutes=5)
+    records.study(state=StudyState.RECEIVING, released_at=before_the_last_image)
+
+    client.post(f"/api/studies/{STUDY}/complete")
+
+    with database.reading() as session:
+        study = session.get_one(StudyRow, STUDY)
+    assert study.released_at is not None
+    assert study.released_at >= study.last_received_at
+
+
 @pytest.mark.parametrize("state", [state for state in StudyState if state is not StudyState.RECEIVING])
 def test_study_past_receiving_is_not_released(
     client: TestClient, records: Records, database: Database, state: StudyState

@@ -62,7 +62,7 @@ def test_clock_names_the_day_unless_it_is_today() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (None, "no answer yet"),
+        (None, "no answer"),
         (0x0000, "accepted (0x0000)"),
         (0x0122, "does not take this kind"),
         (0xA702, "out of resources"),
