@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pydicom
 from pydicom import Dataset
 
 from dicom_node.config import Peer
@@ -21,6 +20,7 @@ from dicom_node.domain import (
 )
 from dicom_node.imaging.stacks import read_stacks
 from dicom_node.inference.reader import ModelReader
+from dicom_node.part10 import read_header
 from dicom_node.results.build import build_results
 from dicom_node.results.options import ResultOptions
 
@@ -66,9 +66,7 @@ def read_series(
 ) -> SeriesOutcome:
     """Decode the instances of one series, let one model read them, and make the objects that anybody wants."""
     decoded = read_stacks(reader.bundle.manifest.kind, [instance.path for instance in instances])
-    headers = {
-        instance.sop_instance_uid: pydicom.dcmread(instance.path, stop_before_pixels=True) for instance in instances
-    }
+    paths = {instance.sop_instance_uid: instance.path for instance in instances}
     readings: list[StackReading] = []
     unfit = list(decoded.not_applicable)
     problems = list(decoded.undecodable)
@@ -79,7 +77,7 @@ def read_series(
             unfit.append(str(refusal))
             continue
         problems += stack.notes
-        sources = [headers[uid] for uid in dict.fromkeys(plane.sop_instance_uid for plane in stack.planes)]
+        sources = [read_header(paths[uid]) for uid in dict.fromkeys(plane.sop_instance_uid for plane in stack.planes)]
         objects = _objects(analysis, reading, stack, sources, options, stack_number)
         readings.append(StackReading(reading, stack, stack_number, objects))
     return SeriesOutcome(tuple(readings), tuple(unfit), tuple(problems))
