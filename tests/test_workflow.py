@@ -83,7 +83,7 @@ class NodeUnderTest:
         with self.database.reading() as session:
             return list(session.scalars(sa.select(row)))
 
-    def wait_for(self, uid: str, *states: StudyState, seconds: float = 20) -> StudyRow:
+    def wait_for(self, uid: str, *states: StudyState, seconds: float = 60) -> StudyRow:
         deadline = time.monotonic() + seconds
         while (study := self.study(uid)).state not in states:
             assert time.monotonic() < deadline, f"still {study.state}: {study.reason}"
