@@ -75,7 +75,11 @@ class StudyRow(Base):
     """
 
     __tablename__ = "studies"
-    __table_args__ = (sa.Index("studies_by_state", "state"), sa.Index("studies_by_arrival", "last_received_at"))
+    __table_args__ = (
+        sa.Index("studies_by_state", "state", "last_received_at"),
+        sa.Index("studies_by_arrival", "last_received_at", "study_instance_uid"),
+        sa.Index("studies_by_accession_number", "accession_number"),
+    )
 
     study_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
     state: Mapped[StudyState] = mapped_column(_enum(StudyState))
