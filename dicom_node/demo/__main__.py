@@ -25,6 +25,7 @@ from dicom_node.domain import StudyState
 
 RESULTS_SECONDS = 300.0
 SETTLE_SECONDS = 1.0
+TABLE_WIDTH = 120
 ENDS_WITHOUT_RESULTS = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
 
 
@@ -55,6 +56,7 @@ class SentStudy:
 def main() -> int:
     """Run the demonstration; the exit status is 0 only where everything came back."""
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     signal.signal(signal.SIGTERM, _stop)
     try:
         with tempfile.TemporaryDirectory(prefix="dicom-node-demo-") as folder:

@@ -57,7 +57,7 @@ class Process:
     def start(self) -> None:
         """Start the program; the log is appended to."""
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - the callers' own commands, no shell
+            self._process = subprocess.Popen(
                 self._command, stdout=output, stderr=subprocess.STDOUT, env=self._environment, start_new_session=True
             )
 

@@ -30,6 +30,7 @@ BROWSER_OPTIONS = [
     "--disable-sync",
     "--no-first-run",
 ]
+NO_INTRODUCTION = "localStorage.setItem('shownTours', '[\"basicViewerTour\"]')"
 DATA_SOURCE = {
     "friendlyName": "Orthanc",
     "name": "orthanc",
@@ -144,6 +145,8 @@ def browser_page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER_OPTIONS)
         try:
-            yield browser.new_page(viewport={"width": 1600, "height": 1000})
+            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page.add_init_script(NO_INTRODUCTION)
+            yield page
         finally:
             browser.close()

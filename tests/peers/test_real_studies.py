@@ -49,10 +49,11 @@ def test_the_report_says_what_was_found_and_rests_on_the_images_sent(
 
 
 @pytest.mark.skipif(bool(missing_validators()), reason=f"not installed: {', '.join(missing_validators())}")
+@pytest.mark.parametrize("sent", ["ct_by_dcmtk", "radiograph_by_dcmtk", "radiograph_by_orthanc"])
 def test_the_results_are_accepted_by_every_validator(
-    study: SentStudy, node: Node, orthanc: Orthanc, tmp_path: Path
+    sent: str, request: pytest.FixtureRequest, node: Node, orthanc: Orthanc, tmp_path: Path
 ) -> None:
-    results = wait_for_results(orthanc, node, study)
+    results = wait_for_results(orthanc, node, request.getfixturevalue(sent))
 
     for item in results.objects:
         file = tmp_path / f"{item.SOPInstanceUID}.dcm"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import socket
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_a_truncated_file_is_refused_and_shown(node: Node, written: Path) -> Non
 
     assert store(node, written) == CANNOT_UNDERSTAND
 
-    assert "truncated" in peers_page(node)
+    assert "truncated" in newest_refusal(node)
 
 
 def test_a_text_file_sent_as_an_image_is_refused_and_shown(node: Node, written: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_text_file_sent_as_an_image_is_refused_and_shown(node: Node, written: 
 
     assert store(node, written) == CANNOT_UNDERSTAND
 
-    assert "cannot be parsed" in peers_page(node)
+    assert "missing or not a UID" in newest_refusal(node)
 
 
 def test_text_on_the_dicom_port_is_not_answered_with_anything_but_an_end(node: Node) -> None:
@@ -69,7 +70,7 @@ def test_a_class_that_the_node_does_not_take_gets_no_presentation_context_and_is
 
     assert association.accepted_contexts == []
     association.release()
-    assert "RT Plan Storage" in peers_page(node)
+    assert "RT Plan Storage" in newest_refusal(node)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,9 @@ def no_image(sop_class: UID, modality: str) -> Dataset:
     return document
 
 
-def peers_page(node: Node) -> str:
-    """The page that shows refusals."""
-    return httpx.get(f"{node.url}/peers").raise_for_status().text
+def newest_refusal(node: Node) -> str:
+    """The reason of the newest refusal, which the status page shows to people and the API to programs."""
+    refusals = httpx.get(f"{node.url}/api/refusals").raise_for_status().json()["refusals"]
+    reason = str(refusals[0]["reason"])
+    assert html.escape(reason) in httpx.get(f"{node.url}/peers").raise_for_status().text
+    return reason
