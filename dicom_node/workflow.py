@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -49,7 +50,17 @@ ANALYSE_QUEUE = "analyse"
 DELIVER_QUEUE = "deliver"
 _POLL_SECONDS = 0.1
 _CONCURRENT_DELIVERIES = 4
-_RECOVERY_ATTEMPTS = 3
+_RECOVERY_ATTEMPTS = 5
+_LOOK_FOR_DEAD_SECONDS = 2.0
+_DEAD = {
+    "ERROR": "The analysis could not be carried out: see the worker's log.",
+    "CANCELLED": "The analysis was cancelled.",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": (
+        f"The worker died {_RECOVERY_ATTEMPTS + 1} times while it analysed this study, and does not try it again: "
+        "see the worker's log."
+    ),
+}
+"""What is said of a study whose workflow ended in such a status of the workflow engine."""
 
 
 @DBOS.dbos_class()
@@ -277,8 +288,8 @@ def _after(at: datetime, seconds: float | None) -> datetime | None:
     return None if seconds is None else at + timedelta(seconds=seconds)
 
 
-class CompletenessWatcher:
-    """Looks for studies that have become complete and begins their analysis.
+class StudyWatcher:
+    """Looks for studies that have become complete and begins their analysis; ends those whose workflow is dead.
 
     The timer is a look at the studies' own rows rather than a timer for each study: nothing is lost between an
     acknowledged image and a timer that would have to be set for it, and any number of watchers may look at once,
@@ -290,7 +301,7 @@ class CompletenessWatcher:
         self._database = database
         self._begin = begin
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="completeness", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="study-watcher", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""
@@ -302,9 +313,13 @@ class CompletenessWatcher:
         self._thread.join()
 
     def _run(self) -> None:
+        next_burial = time.monotonic()
         while not self._stopping.wait(_POLL_SECONDS):
             try:
                 self.look(now())
+                if time.monotonic() >= next_burial:
+                    self.end_dead()
+                    next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
             except sa.exc.SQLAlchemyError:
                 log.exception("the database cannot be read; looking again in a moment")
                 self._stopping.wait(2.0)
@@ -316,6 +331,16 @@ class CompletenessWatcher:
         for study in waiting:
             if (reason := complete_because(study, self._settings, at)) is not None:
                 self._complete(study, reason)
+
+    def end_dead(self) -> None:
+        """End the studies whose workflow has failed, or has taken the worker down too often to be tried again."""
+        with self._database.reading() as session:
+            unfinished = analyses.unfinished_studies(session)
+        for uid, name in unfinished:
+            status = DBOS.get_workflow_status(name)
+            if status is not None and status.status in _DEAD:
+                with self._database.session.begin() as session:
+                    analyses.give_up(session, uid, name, _DEAD[status.status])
 
     def _complete(self, study: WaitingStudy, reason: str) -> None:
         uid = study.study_instance_uid
@@ -344,7 +369,7 @@ class Worker:
         self._models = models
         DBOS(config=_engine_config(config))
         self._workflow = StudyWorkflow(config, database, self._models)
-        self._watcher = CompletenessWatcher(config, database, self._begin)
+        self._watcher = StudyWatcher(config, database, self._begin)
         self._analyse_queue: Queue | None = None
 
     def start(self) -> None:

@@ -244,6 +244,25 @@ def test_a_model_that_crashes_fails_the_study_visibly_and_the_next_one_runs(
     node.wait_for(second, StudyState.DELIVERED)
 
 
+def test_a_workflow_that_dies_before_it_can_say_why_ends_its_study_all_the_same(
+    start: Start,
+    storage_scp: ProgrammableStorage,
+    phantom_abdomen_ct: list[Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = start(storage_scp.port)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the row cannot be written")
+
+    monkeypatch.setattr("dicom_node.workflow.analyses.open_analysis", fail)
+    node.work()
+
+    uid = node.receive(phantom_abdomen_ct)
+
+    assert "worker's log" in node.wait_for(uid, StudyState.FAILED).reason
+
+
 def test_a_release_begins_the_analysis_at_once(
     start: Start, storage_scp: ProgrammableStorage, phantom_abdomen_ct: list[Dataset]
 ) -> None:

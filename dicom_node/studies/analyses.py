@@ -129,6 +129,27 @@ def set_state(session: Session, name: str, state: StudyState, reason: str = "") 
         study.state, study.reason = state, reason
 
 
+def unfinished_studies(session: Session) -> list[tuple[str, str]]:
+    """Study and analysis of all that are queued or being analysed."""
+    rows = session.execute(
+        sa.select(StudyRow.study_instance_uid, StudyRow.latest_analysis_id).where(
+            StudyRow.state.in_((StudyState.QUEUED, StudyState.ANALYSING))
+        )
+    )
+    return [(uid, name) for uid, name in rows if name is not None]
+
+
+def give_up(session: Session, study_instance_uid: str, name: str, reason: str) -> None:
+    """End a study whose analysis ``name`` ended without saying how, perhaps before it wrote its first row."""
+    study = session.get_one(StudyRow, study_instance_uid)
+    if study.latest_analysis_id != name or study.state not in (StudyState.QUEUED, StudyState.ANALYSING):
+        return
+    if session.get(AnalysisRow, name) is not None:
+        set_state(session, name, StudyState.FAILED, reason)
+    study.state, study.reason, study.state_changed_at = StudyState.FAILED, reason, now()
+    add_event(session, study_instance_uid, reason)
+
+
 def add_event(session: Session, study_instance_uid: str, text: str, since: datetime | None = None) -> None:
     """Add a line to the study's timeline; a replayed step, which knows ``since`` when, does not add it again."""
     if since is not None:
