@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.demo.archives import Orthanc
@@ -15,7 +16,6 @@ from tests.peers.traffic import Results, SentStudy, wait_for_results
 pytestmark = pytest.mark.skipif(bool(ohif.missing()), reason=ohif.missing())
 
 LOADING_MS = 60_000
-NUM = "NUM"
 VIEWPORT_SHOWS_PIXELS = """(wanted) => {
     const canvas = document.querySelector('canvas.cornerstone-canvas');
     if (!canvas) return false;
@@ -64,6 +64,8 @@ def test_the_report_opens_on_the_key_image_with_the_finding_drawn(
     page.screenshot(path=str(artefacts / f"{sent}-report.png"))
     shown = page.inner_text("body") + " ".join(page.locator("svg.svg-layer text").all_text_contents())
     assert probability_name(results.reports[0]) in shown
+    if len(study.files) > 1:
+        assert f"I:{key_instance_number(results.reports[0], study)}(" in "".join(shown.split())
 
 
 @pytest.mark.parametrize("sent", ["radiograph_by_orthanc", "ct_by_orthanc"])
@@ -95,10 +97,20 @@ def open_series(page: Page, item: Dataset) -> None:
 
 def probability_name(report: Dataset) -> str:
     """The concept name of the first number of the report: what OHIF shows beside the region."""
-    pending = list(report.ContentSequence)
-    while pending:
-        item = pending.pop(0)
-        if item.ValueType == NUM:
-            return str(item.ConceptNameCodeSequence[0].CodeMeaning)
-        pending[:0] = list(item.get("ContentSequence", ()))
-    raise AssertionError("the report has no number")
+    number = next(item for item in content_items(report) if item.ValueType == "NUM")
+    return str(number.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+def key_instance_number(report: Dataset, study: SentStudy) -> int:
+    """Instance Number of the image that the report's first coordinates lie on."""
+    region = next(item for item in content_items(report) if item.ValueType == "SCOORD")
+    key = region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    headers = (dcmread(file, stop_before_pixels=True) for file in study.files)
+    return next(int(header.InstanceNumber) for header in headers if header.SOPInstanceUID == key)
+
+
+def content_items(parent: Dataset) -> Iterator[Dataset]:
+    """Every content item of a report, depth first."""
+    for item in parent.get("ContentSequence", ()):
+        yield item
+        yield from content_items(item)
