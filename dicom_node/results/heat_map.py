@@ -43,7 +43,7 @@ def parametric_maps(request: ResultRequest) -> list[Dataset]:
             **_placement(request, finding, kind),
         )
         dataset.Laterality = None
-        maps.append(complete(dataset, request, kind, finding_number=finding.number))
+        maps.append(_completed(dataset, request, finding, kind))
     return maps
 
 
@@ -64,8 +64,16 @@ def segmentations(request: ResultRequest) -> list[Dataset]:
         )
         if request.plane(finding.key_index).position is None:
             dataset.PatientOrientation = request.source(finding.key_index).get("PatientOrientation")
-        objects.append(complete(dataset, request, kind, finding_number=finding.number))
+        objects.append(_completed(dataset, request, finding, kind))
     return objects
+
+
+def _completed(dataset: Dataset, request: ResultRequest, finding: Finding, kind: ResultKind) -> Dataset:
+    """``dataset`` with our header; highdicom's random name for the organization of its dimensions made ours."""
+    dimensions = request.identity(kind).dimension_organization_uid(kind, finding.number)
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
+    return complete(dataset, request, kind, finding_number=finding.number)
 
 
 def _mapped(request: ResultRequest) -> list[Finding]:
@@ -83,7 +91,7 @@ def _placement(request: ResultRequest, finding: Finding, kind: ResultKind) -> di
         "instance_number": finding.number,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": request.reading.model.name,
-        "software_versions": tuple(software_versions(request)),
+        "software_versions": software_versions(request),
         "device_serial_number": request.reading.model.weights_digest,
         **_geometry(plane),
     }
@@ -106,7 +114,11 @@ def _source(request: ResultRequest, finding: Finding) -> Dataset:
     header = Dataset()
     header.update(source)
     header.update(patient_and_study(source))
+    # highdicom would repeat an unusual name in a warning; the right one is put in at the end.
+    header.PatientName = None
     header.file_meta = source.file_meta
+    # highdicom knows no character set with code extensions; the study's own is put in at the end.
+    header.pop("SpecificCharacterSet", None)
     if "PositionReferenceIndicator" not in header:
         header.PositionReferenceIndicator = None
     return header

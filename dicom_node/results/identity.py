@@ -69,6 +69,10 @@ class ResultIdentity:
         """The Tracking Unique Identifier of a finding (TID 4108)."""
         return self._uid("tracking", str(finding_number))
 
+    def dimension_organization_uid(self, kind: ResultKind, finding_number: int) -> str:
+        """The Dimension Organization UID of a multi-frame object (PS3.3 C.7.6.17)."""
+        return self._uid("dimensions", kind.value, str(finding_number))
+
     def superseded(self, predecessor_digest: str) -> ResultIdentity:
         """The same question asked of the earlier input with ``predecessor_digest``."""
         return replace(self, input_digest=predecessor_digest)

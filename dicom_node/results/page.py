@@ -18,8 +18,8 @@ MARGIN = 16
 # Viewers write over the corners of whatever they show.
 CORNER = 170
 PANEL = (WIDTH - 3 * MARGIN) // 2
-_PANEL_TOP = 100
-_EVIDENCE_TOP = _PANEL_TOP + PANEL + 8
+PANEL_TOP = 100
+_EVIDENCE_TOP = PANEL_TOP + PANEL + 8
 _FOOTER_TOP = 888
 
 Colour = tuple[int, int, int]
@@ -99,7 +99,7 @@ def render(page: Page) -> ByteArray:
     _draw_headline(draw, page)
     for column, content in enumerate((page.left, page.right)):
         x = MARGIN + column * (PANEL + MARGIN)
-        draw.rectangle((x, _PANEL_TOP, x + PANEL - 1, _PANEL_TOP + PANEL - 1), fill=PANEL_BACKGROUND)
+        draw.rectangle((x, PANEL_TOP, x + PANEL - 1, PANEL_TOP + PANEL - 1), fill=PANEL_BACKGROUND)
         if isinstance(content, Panel):
             _draw_panel(image, draw, content, x)
         else:
@@ -149,27 +149,27 @@ def _draw_headline(draw: ImageDraw.ImageDraw, page: Page) -> None:
 
 def _draw_panel(image: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, x: int) -> None:
     left = x + (PANEL - panel.image.width) // 2
-    top = _PANEL_TOP + (PANEL - panel.image.height) // 2
+    top = PANEL_TOP + (PANEL - panel.image.height) // 2
     image.paste(panel.image.convert("RGB"), (left, top))
     if panel.outline is not None:
         points = [(left + column, top + row) for column, row in panel.outline]
         draw.line(points, fill=PANEL_BACKGROUND, width=5, joint="curve")
         draw.line(points, fill=REGION, width=3, joint="curve")
-    _label(draw, (x + 8, _PANEL_TOP + 6), panel.title, "la", TEXT)
+    _label(draw, (x + 8, PANEL_TOP + 6), panel.title, "la", TEXT)
     for line, caption in enumerate(reversed(panel.captions)):
-        _label(draw, (x + 8, _PANEL_TOP + PANEL - 8 - line * (SMALL + 6)), caption, "ls", TEXT)
+        _label(draw, (x + 8, PANEL_TOP + PANEL - 8 - line * (SMALL + 6)), caption, "ls", TEXT)
     if panel.letters is not None:
-        middle_x, middle_y = x + PANEL // 2, _PANEL_TOP + PANEL // 2
+        middle_x, middle_y = x + PANEL // 2, PANEL_TOP + PANEL // 2
         spots = (
             ((x + 8, middle_y), "lm"),
             ((x + PANEL - 8, middle_y), "rm"),
-            ((middle_x, _PANEL_TOP + 6), "ma"),
-            ((middle_x, _PANEL_TOP + PANEL - 8), "ms"),
+            ((middle_x, PANEL_TOP + 6), "ma"),
+            ((middle_x, PANEL_TOP + PANEL - 8), "ms"),
         )
         for letters, (spot, anchor) in zip(panel.letters, spots, strict=True):
             _label(draw, spot, letters, anchor, TEXT, BODY)
     if panel.legend:
-        _draw_legend(image, draw, x + PANEL - 34, _PANEL_TOP + 56)
+        _draw_legend(image, draw, x + PANEL - 34, PANEL_TOP + 56)
 
 
 def _label(
@@ -190,7 +190,7 @@ def _draw_legend(image: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int) 
 
 
 def _draw_statement(draw: ImageDraw.ImageDraw, statement: Statement, x: int) -> None:
-    _draw_lines(draw, statement.lines, x + 2 * MARGIN, _PANEL_TOP + 2 * MARGIN, TEXT, PANEL - 4 * MARGIN)
+    _draw_lines(draw, statement.lines, x + 2 * MARGIN, PANEL_TOP + 2 * MARGIN, TEXT, PANEL - 4 * MARGIN)
 
 
 def _draw_lines(

@@ -207,7 +207,10 @@ def _modality(source: Dataset) -> CodedConcept:
 
 
 def _evidence(request: ResultRequest) -> list[Dataset]:
-    """References to all sources; highdicom takes patient and study from the first, ours are put in at the end."""
+    """References to all sources; highdicom takes patient and study from the first, ours are put in at the end.
+
+    The name is kept from highdicom, which would repeat an unusual one in a warning.
+    """
     references = []
     for source in request.sources:
         reference = Dataset()
@@ -215,6 +218,7 @@ def _evidence(request: ResultRequest) -> list[Dataset]:
             setattr(reference, keyword, source[keyword].value)
         references.append(reference)
     references[0].update(patient_and_study(request.sources[0]))
+    references[0].PatientName = None
     return references
 
 
