@@ -174,12 +174,17 @@ def _binary_ece(truth: IntArray, probability: DoubleArray) -> float:
 
 def _mean_over_classes(metric: Callable[[IntArray, IntArray], float], labels: IntArray, chosen: IntArray) -> float:
     values = [metric((labels == c).astype(np.int64), (chosen == c).astype(np.int64)) for c in np.unique(labels)]
-    return float(np.nanmean(values))
+    return _mean_of_defined(values)
 
 
 def _mean_ranked(metric: metrics.Metric, labels: IntArray, probabilities: DoubleArray) -> float:
     values = [metric((labels == c).astype(np.int64), probabilities[:, c]) for c in np.unique(labels)]
-    return float(np.nanmean(values)) if len(values) > 1 else float("nan")
+    return _mean_of_defined(values)
+
+
+def _mean_of_defined(values: Sequence[float]) -> float:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def _confusion(scores: Scores, classes: int) -> list[list[int]]:

@@ -60,4 +60,6 @@ class Preprocessing:
         planes = torch.from_numpy(np.ascontiguousarray(grey)).expand(self.input.channels, *grey.shape).contiguous()
         image = MetaTensor(planes, affine=torch.eye(3, dtype=torch.float64))
         prepared = self.transforms({IMAGE_KEY: image})[IMAGE_KEY]
-        return MetaTensor(prepared, dtype=torch.float32, affine=getattr(prepared, "affine", image.affine))
+        if isinstance(prepared, MetaTensor):
+            return MetaTensor(prepared.as_tensor().float(), affine=prepared.affine)
+        return MetaTensor(torch.as_tensor(prepared).float(), affine=image.affine)
