@@ -104,7 +104,9 @@ def _group(
         "algorithm_id": _algorithm(request, finding),
         "qualitative_evaluations": [QualitativeEvaluation(concepts.PRESENCE, concepts.EVALUATIONS[finding.evaluation])],
     }
-    threshold = Measurement(concepts.threshold_of(finding), 100 * finding.operating_point.threshold, concepts.PERCENT)
+    threshold = Measurement(
+        concepts.threshold_of(finding), _percentage(finding.operating_point.threshold), concepts.PERCENT
+    )
     outline = _corner_mark(request, finding) if finding.region is None else np.asarray(finding.region, np.float32)
     if any(other.region is not None for other in request.reading.findings):
         return PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -121,10 +123,15 @@ def _group(
 def _probability(finding: Finding, coordinates: CoordinatesForMeasurement | None) -> Measurement:
     return Measurement(
         concepts.probability_of(finding),
-        100 * finding.probability,
+        _percentage(finding.probability),
         concepts.PERCENT,
         referenced_coordinates=None if coordinates is None else [coordinates],
     )
+
+
+def _percentage(fraction: float) -> float:
+    """``fraction`` in percent, without the digits that only binary arithmetic puts there."""
+    return round(100 * fraction, 4)
 
 
 def _corner_mark(request: ResultRequest, finding: Finding) -> FloatArray:

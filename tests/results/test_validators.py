@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -134,16 +135,13 @@ def test_a_generic_reader_shows_finding_probability_and_site_with_their_labels(t
     (made,) = cases.built(stack, sources, cases.finding(stack, probability=0.9312))
     write_result(made, tmp_path / "report.dcm")
     dsr2html = str(shutil.which("dsr2html"))
-    shown = subprocess.run([dsr2html, tmp_path / "report.dcm"], capture_output=True, text=True, check=True).stdout
-    for label, value in {
-        "Finding": "Neoplasm of kidney",
-        "Finding Site": "Kidney structure",
-        "Kidney tumor probability": "93.12",
-        "Present from threshold (screening)": "40",
-        "Presence": "Present",
-        "Algorithm Name": "kidney_ct",
-        "Tracking Identifier": "Kidney tumor: present, probability 93 % (threshold 40 %, screening)",
-    }.items():
-        after = shown.split(f"<b>{label}:</b>", 1)
-        assert len(after) == 2, label
-        assert value in after[1][:200], label
+    page = subprocess.run([dsr2html, tmp_path / "report.dcm"], capture_output=True, text=True, check=True).stdout
+    shown = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "Finding: Neoplasm of kidney" in shown
+    assert "Kidney tumor probability: 93.12 %" in shown
+    assert "Present from threshold (screening): 40.0 %" in shown
+    assert "Presence: Present" in shown
+    assert 'Algorithm Name = "kidney_ct"' in shown
+    # dsr2html puts what is long, or has children, into an annex under the same label.
+    assert "Tracking Identifier: Kidney tumor: present, probability 93 % (threshold 40 %, screening)" in shown
+    assert re.search(r"Finding Site: Kidney structure .* Laterality = Right", shown)
