@@ -207,7 +207,7 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = f"DICOMNODE_{__version__}"[:16]
+    meta.ImplementationVersionName = f"DICOM-NODE_{__version__}"[:16]
     return meta
 
 

@@ -77,7 +77,16 @@ def _completed(dataset: Dataset, request: ResultRequest, finding: Finding, kind:
 
 
 def _mapped(request: ResultRequest) -> list[Finding]:
-    return [finding for finding in request.reading.findings if finding.heat_map is not None or finding.region]
+    """The findings with something to map; a slice without frame of reference has no place to map it to."""
+    return [
+        finding
+        for finding in request.reading.findings
+        if (finding.heat_map is not None or finding.region is not None)
+        and (
+            request.plane(finding.key_index).position is None
+            or "FrameOfReferenceUID" in request.source(finding.key_index)
+        )
+    ]
 
 
 def _placement(request: ResultRequest, finding: Finding, kind: ResultKind) -> dict[str, Any]:

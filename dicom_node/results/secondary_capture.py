@@ -31,6 +31,8 @@ def secondary_capture(request: ResultRequest) -> Dataset:
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = "NO"
+    if any(source.get("LossyImageCompression") == "01" for source in request.sources):
+        dataset.LossyImageCompression = "01"
     dataset.Laterality = None
     dataset.PatientOrientation = None
     dataset.DerivationDescription = f"{wording.NOT_VERIFIED}: {wording.model_text(request.reading)}"
