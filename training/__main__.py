@@ -1,4 +1,4 @@
-"""The training commands: ``python -m training train | calibrate | evaluate | card``."""
+"""The training commands, in the order of their use: ``python -m training ingest | validate | train | ...``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import typer
 from rich.logging import RichHandler
 
 from dicom_node.inference.bundle import choose_device
-from dicom_node.inference.definition import BundleError
+from dicom_node.inference.definition import BundleDefinition, BundleError
 from training.calibration import calibrate_bundle
 from training.configuration import TrainingConfigurationError
+from training.data_checks import Check, DataRefusedError, check_data
+from training.data_manifest import read_manifest
 from training.evaluation import evaluate_bundle
+from training.ingest import IngestOptions, ingest
 from training.labelled_images import DataError
 from training.model_card import write_model_card
 from training.splits import LeakageError
@@ -29,6 +32,46 @@ Run = Annotated[Path, typer.Option(help="Folder for what a run leaves behind, on
 
 MODELS = Path("models")
 RUNS = Path("build/training")
+PREPARED = Path("build/data")
+
+_log = logging.getLogger(__name__)
+
+
+@app.command("ingest")
+def ingest_data(
+    model: Model,
+    data: Annotated[Path, typer.Option(help="Folder of labelled images, or CSV of DICOM files (path, class).")],
+    out: Annotated[Path | None, typer.Option(help="Prepared folder; build/data/MODEL by default.")] = None,
+    group_pattern: Annotated[str | None, typer.Option(help="Finds the patient or scan in a file's name.")] = None,
+    skip_folder: Annotated[list[str] | None, typer.Option(help="Leave out folders of this name.")] = None,
+    test_fraction: Annotated[float, typer.Option(min=0.01, max=0.9, help="Held out where there is no test.")] = 0.2,
+    drop_near_duplicates: Annotated[bool, typer.Option(help="Leave out of train what looks like test.")] = False,
+    models: Models = MODELS,
+) -> None:
+    """Bring a data set into one layout, by links, with a manifest of its images."""
+    options = IngestOptions(
+        group_pattern, tuple(skip_folder or ()), test_fraction, drop_near_duplicates=drop_near_duplicates
+    )
+    prepared = out or PREPARED / model
+    images = ingest(models / model, data, prepared, options)
+    _log.info("%d images in %s", len(images), prepared)
+
+
+@app.command()
+def validate(
+    model: Model,
+    data: Annotated[Path | None, typer.Option(help="Prepared folder; build/data/MODEL by default.")] = None,
+    waive: Annotated[list[Check] | None, typer.Option(help="Report this, but go on.")] = None,
+    models: Models = MODELS,
+    runs: Run = RUNS,
+) -> None:
+    """Refuse data that would mislead: unreadable, twice there, one patient in two splits, a class missing."""
+    classes = BundleDefinition.load(models / model).manifest.classes
+    report = check_data(read_manifest(data or PREPARED / model), classes, frozenset(waive or ()))
+    report.write(runs / model)
+    _log.info("%s", report.text())
+    if report.refused:
+        raise DataRefusedError(f"{model}: the data are refused; see {runs / model / 'data_report.md'}.")
 
 
 @app.command()

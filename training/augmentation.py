@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from training.configuration import AugmentationConfiguration, Range
 
+_HED = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+"""Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok and Johnston 2001)."""
+
 
 class Augmentation:
     """Draws for every image of a batch (B, C, H, W) its own changes.
@@ -27,10 +30,26 @@ class Augmentation:
         mean, deviation = _statistics(images)
         low = images.amin(dim=(1, 2, 3), keepdim=True)
         span = (images.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(1e-6)
-        grey = self._contrast(self._geometry((images - low) / span))
+        grey = self._contrast(self._geometry(self._turn(self._stain((images - low) / span))))
         grey = self._erase(self._noise(self._sharpness(grey)))
         new_mean, new_deviation = _statistics(grey)
         return (grey - new_mean) / new_deviation.clamp_min(1e-6) * deviation + mean
+
+    def _stain(self, colour: Tensor) -> Tensor:
+        """Change how strongly each stain has taken (Ruifrok and Johnston 2001): laboratories differ in it."""
+        stain = self._configuration.stain
+        if stain is None:
+            return colour
+        factors = self._uniform(3 * colour.shape[0], stain).reshape(-1, 3)
+        change = torch.einsum("ij,bj,jk->bik", torch.linalg.inv(_HED), factors, _HED).to(colour)
+        density = -colour.clamp_min(1 / 255).log()
+        return (-torch.einsum("bchw,bck->bkhw", density, change)).exp().clamp(0, 1)
+
+    def _turn(self, grey: Tensor) -> Tensor:
+        if not self._configuration.quarter_turns:
+            return grey
+        turns = torch.randint(0, 4, (grey.shape[0],), generator=self._random)
+        return torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(grey, turns, strict=True)])
 
     def _geometry(self, grey: Tensor) -> Tensor:
         c, count = self._configuration, grey.shape[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,9 @@ def calibrate_bundle(folder: Path, run: Path) -> BundleManifest:
     calibration = Calibration(temperature=round(best_temperature(said), _DECIMALS))
     probabilities = calibrated_probabilities(said.logits, calibration)
     yaml = YAML()
+    yaml.preserve_quotes = True
     yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
     path = folder / MANIFEST_FILE
     document = yaml.load(path.read_text(encoding="utf-8"))
     document["calibration"] = calibration.model_dump()
@@ -71,7 +73,7 @@ def choose_operating_points(
     kinds = [kind for kind in (~perturbed, perturbed) if kind.any()]
     screening = min(_threshold_for_recall(scores[kind & (truth == 1)]) for kind in kinds)
     rule_in = max(_threshold_for_specificity(scores[kind & (truth == 0)]) for kind in kinds)
-    balanced = _youden(truth, scores)
+    balanced = _youden([(truth[kind], scores[kind]) for kind in kinds])
     thresholds = {
         "screening": min(screening, balanced),
         "balanced": balanced,
@@ -91,11 +93,14 @@ def _threshold_for_specificity(negatives: DoubleArray) -> float:
     return (math.floor(float(np.sort(negatives)[-1 - allowed]) * _STEPS) + 1) / _STEPS
 
 
-def _youden(truth: IntArray, scores: DoubleArray) -> float:
+def _youden(parts: Sequence[tuple[IntArray, DoubleArray]]) -> float:
+    """Return the threshold with the highest recall plus specificity, every part weighing the same."""
     candidates = np.linspace(0, 1, 1001)[1:-1]
-    calls = [(scores >= candidate).astype(np.int64) for candidate in candidates]
-    gains = [recall(truth, called) + specificity(truth, called) for called in calls]
-    best = np.flatnonzero(np.isclose(gains, max(gains)))
+    gains = np.zeros(len(candidates))
+    for truth, scores in parts:
+        calls = [(scores >= candidate).astype(np.int64) for candidate in candidates]
+        gains += [recall(truth, called) + specificity(truth, called) for called in calls]
+    best = np.flatnonzero(np.isclose(gains, gains.max()))
     # The middle of a plateau is farthest from both kinds of error.
     return round(float(candidates[best].mean()), _DECIMALS)
 

@@ -27,6 +27,8 @@ class AugmentationConfiguration(_Strict):
 
     Lengths are fractions of the image side. ``zoom`` and ``aspect`` are factors; ``window_low`` and
     ``window_high`` are where a narrower display window ends, as fractions of the image's own grey range.
+    ``quarter_turns`` turns square images by a multiple of 90 degrees. ``stain`` is the range of factors on the
+    amount of each stain of an H&E image in colour (Tellez et al. 2018).
     """
 
     flip_horizontal: Probability = 0.0
@@ -47,6 +49,8 @@ class AugmentationConfiguration(_Strict):
     noise_probability: Probability = 0.2
     erase_probability: Probability = 0.2
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    quarter_turns: bool = False
+    stain: Range | None = None
 
 
 class ValidationConfiguration(_Strict):

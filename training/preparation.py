@@ -17,6 +17,6 @@ def prepare(images: Sequence[LabelledImage], preprocessing: Preprocessing) -> di
     """Read and preprocess each image once; a data set of some thousand images fits in memory."""
     prepared = {}
     for image in tqdm(images, desc="reading", unit="image", mininterval=5, file=sys.stderr):
-        grey = preprocessing.display_grey(read_plain_image(image.path), 0)
-        prepared[image] = preprocessing(grey).as_tensor()
+        pixels = preprocessing.display_image(read_plain_image(image.path), 0)
+        prepared[image] = preprocessing(pixels).as_tensor()
     return prepared
