@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import copy
 import warnings
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from pydicom import Dataset
 from pydicom.charset import convert_encodings
 from pydicom.config import RAISE
 from pydicom.dataset import FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import validate_value
 
 from dicom_node import __version__
-from dicom_node.domain import IMPLEMENTATION_CLASS_UID, MANUFACTURER, ResultKind
-from dicom_node.results import wording
-from dicom_node.results.identity import device_uid
-from dicom_node.results.request import ResultRequest
+from dicom_node.domain import IMPLEMENTATION_CLASS_UID, MANUFACTURER, ModelIdentity, ResultKind
+from dicom_node.results.identity import ResultIdentity, device_uid
+from dicom_node.results.options import ResultOptions
 
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -134,70 +133,96 @@ def local_time(created_at: datetime, source: Dataset) -> datetime:
     return created_at.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
 
 
-def complete(dataset: Dataset, request: ResultRequest, kind: ResultKind, *, finding_number: int = 0) -> Dataset:
+@dataclass(frozen=True, slots=True, eq=False)
+class Provenance:
+    """Who made an object, from which study, and how its destination wants it labelled.
+
+    ``texts`` is everything of ours that has to be written in the character set of ``source``.
+    """
+
+    source: Dataset
+    identity: ResultIdentity
+    options: ResultOptions
+    title: str
+    created_at: datetime
+    texts: tuple[str, ...]
+
+    @property
+    def model_text(self) -> str:
+        """Which model, for people: ``chest_xray 1.2.0``."""
+        return f"{self.identity.model.name} {self.identity.model.version}"
+
+    @property
+    def software_versions(self) -> list[str]:
+        """The node's and the model's version, as Software Versions."""
+        return [f"{MANUFACTURER} {__version__}", self.model_text[:64]]
+
+    @property
+    def date_text(self) -> str:
+        """When the analysis was asked for, to the minute, with its offset from UTC."""
+        created = local_time(self.created_at, self.source)
+        zone = "UTC" if created.utcoffset() == timedelta(0) else f"UTC{created:%z}" if created.tzinfo else ""
+        return f"{created:%Y-%m-%d %H:%M} {zone}".strip()
+
+
+def complete(dataset: Dataset, provenance: Provenance, kind: ResultKind, *, finding_number: int = 0) -> Dataset:
     """Give ``dataset`` its identity, patient, study, series, equipment and dates, and file meta information.
 
     Whatever a library wrote there before (its own equipment, the time of day) is replaced, so that the same
     request makes the same bytes.
     """
-    source, reading, model = request.sources[0], request.reading, request.reading.model
-    identity = request.identity(kind)
-    created = local_time(request.created_at, source)
-    for keyword in PATIENT_AND_STUDY:
-        if keyword in dataset:
-            delattr(dataset, keyword)
-    dataset.update(patient_and_study(source))
-    dataset.SpecificCharacterSet = character_set(source, *_texts(request))
-    if dataset.SpecificCharacterSet is None:
-        del dataset.SpecificCharacterSet
-    dataset.SOPInstanceUID = identity.sop_instance_uid(kind, finding_number)
-    dataset.SeriesInstanceUID = identity.result_series_uid(kind)
-    dataset.SeriesNumber = request.options.series_number(kind)
-    dataset.InstanceNumber = max(finding_number, 1)
-    dataset.SeriesDescription = request.options.description(
-        kind, title=reading.manifest.title, model=model.name, version=model.version
-    )
-    dataset.Manufacturer = MANUFACTURER
-    dataset.ManufacturerModelName = model.name[:64]
-    dataset.DeviceSerialNumber = model.weights_digest[:64]
-    dataset.DeviceUID = device_uid(model)
-    dataset.SoftwareVersions = software_versions(request)
+    created = local_time(provenance.created_at, provenance.source)
+    _put_patient_and_study(dataset, provenance)
+    _put_series(dataset, provenance, kind, finding_number)
+    _put_equipment(dataset, provenance.identity.model)
+    dataset.SoftwareVersions = provenance.software_versions
     for keyword in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{keyword}Date", f"{created:%Y%m%d}")
         setattr(dataset, f"{keyword}Time", f"{created:%H%M%S}")
-    dataset.ContributingEquipmentSequence = _contributing_equipment(request, created)
+    dataset.ContributingEquipmentSequence = [_contributing_equipment(provenance, created)]
     dataset.file_meta = _file_meta(dataset)
     return dataset
 
 
-def software_versions(request: ResultRequest) -> list[str]:
-    """The node's and the model's version, as Software Versions."""
-    return [f"{MANUFACTURER} {__version__}", wording.model_text(request.reading)[:64]]
+def _put_patient_and_study(dataset: Dataset, provenance: Provenance) -> None:
+    for keyword in PATIENT_AND_STUDY:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dataset.update(patient_and_study(provenance.source))
+    dataset.SpecificCharacterSet = character_set(provenance.source, *provenance.texts)
+    if dataset.SpecificCharacterSet is None:
+        del dataset.SpecificCharacterSet
 
 
-def _texts(request: ResultRequest) -> list[str]:
-    """Every text of ours that is written in the source's character set."""
-    manifest = request.reading.manifest
-    texts = [manifest.title, *request.reading.notes, *request.stack.notes, *request.options.descriptions.values()]
-    for finding in request.reading.findings:
-        texts += [finding.label, finding.operating_point_name, finding.code.meaning, finding.site.meaning]
-    return texts
+def _put_series(dataset: Dataset, provenance: Provenance, kind: ResultKind, finding_number: int) -> None:
+    identity, model = provenance.identity, provenance.identity.model
+    dataset.SOPInstanceUID = identity.sop_instance_uid(kind, finding_number)
+    dataset.InstanceNumber = max(finding_number, 1)
+    dataset.SeriesInstanceUID = identity.result_series_uid(kind)
+    dataset.SeriesNumber = provenance.options.series_number(kind)
+    dataset.SeriesDescription = provenance.options.description(
+        kind, title=provenance.title, model=model.name, version=model.version
+    )
 
 
-def _contributing_equipment(request: ResultRequest, created: datetime) -> Sequence:
+def _put_equipment(dataset: Dataset, model: ModelIdentity) -> None:
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = model.name[:64]
+    dataset.DeviceSerialNumber = model.weights_digest[:64]
+    dataset.DeviceUID = device_uid(model)
+
+
+def _contributing_equipment(provenance: Provenance, created: datetime) -> Dataset:
     """The algorithm as processing equipment (PS3.3 C.12.1, IHE AI Results)."""
-    model = request.reading.model
+    model = provenance.identity.model
     item, purpose = Dataset(), Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
     item.PurposeOfReferenceCodeSequence = [purpose]
-    item.Manufacturer = MANUFACTURER
-    item.ManufacturerModelName = model.name[:64]
-    item.DeviceSerialNumber = model.weights_digest[:64]
-    item.DeviceUID = device_uid(model)
-    item.SoftwareVersions = software_versions(request)
+    _put_equipment(item, model)
+    item.SoftwareVersions = provenance.software_versions
     item.ContributionDateTime = f"{created:%Y%m%d%H%M%S}{created:%z}"
-    item.ContributionDescription = f"{request.reading.manifest.title} (weights SHA-256 {model.weights_digest[:16]})"
-    return Sequence([item])
+    item.ContributionDescription = f"{provenance.title} (weights SHA-256 {model.weights_digest[:16]})"
+    return item
 
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:
@@ -209,10 +234,3 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = f"DICOM-NODE_{__version__}"[:16]
     return meta
-
-
-def date_text(request: ResultRequest) -> str:
-    """When the analysis was asked for, to the minute, with its offset from UTC."""
-    created = local_time(request.created_at, request.sources[0])
-    zone = "UTC" if created.utcoffset() == UTC.utcoffset(None) else f"UTC{created:%z}" if created.tzinfo else ""
-    return f"{created:%Y-%m-%d %H:%M} {zone}".strip()

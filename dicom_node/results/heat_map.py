@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain import MANUFACTURER, Finding, ImagePlane, ResultKind
 from dicom_node.results import concepts, wording
-from dicom_node.results.header import complete, patient_and_study, software_versions
+from dicom_node.results.header import complete, patient_and_study
 from dicom_node.results.request import ResultRequest
 
 _MORPHOLOGICALLY_ABNORMAL = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -73,7 +73,7 @@ def _completed(dataset: Dataset, request: ResultRequest, finding: Finding, kind:
     dimensions = request.identity(kind).dimension_organization_uid(kind, finding.number)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
-    return complete(dataset, request, kind, finding_number=finding.number)
+    return complete(dataset, request.provenance(kind), kind, finding_number=finding.number)
 
 
 def _mapped(request: ResultRequest) -> list[Finding]:
@@ -100,7 +100,7 @@ def _placement(request: ResultRequest, finding: Finding, kind: ResultKind) -> di
         "instance_number": finding.number,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": request.reading.model.name,
-        "software_versions": software_versions(request),
+        "software_versions": request.provenance(kind).software_versions,
         "device_serial_number": request.reading.model.weights_digest,
         **_geometry(plane),
     }

@@ -113,6 +113,17 @@ def render(page: Page) -> ByteArray:
     return np.asarray(image)
 
 
+def render_notice(heading: str, lines: Sequence[str], footer: str) -> ByteArray:
+    """A page without images, (HEIGHT, WIDTH, 3): why there is no result."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, WIDTH, 5), fill=QUIET)
+    draw.text((CORNER, 150), _fitted(heading, HEADLINE, WIDTH - 2 * CORNER), TEXT, _font(HEADLINE), anchor="lm")
+    _draw_lines(draw, lines, CORNER, 220, TEXT, WIDTH - 2 * CORNER)
+    _draw_foot(draw, "This is no statement about the patient", footer)
+    return np.asarray(image)
+
+
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
@@ -270,11 +281,13 @@ def _draw_profile(draw: ImageDraw.ImageDraw, profile: Profile, x: int) -> None:
 
 
 def _draw_footer(draw: ImageDraw.ImageDraw, page: Page) -> None:
+    numbered = f"{wording.NOT_VERIFIED}   (page {page.number} of {page.pages})"
+    _draw_foot(draw, wording.NOT_VERIFIED if page.pages == 1 else numbered, page.footer)
+
+
+def _draw_foot(draw: ImageDraw.ImageDraw, notice: str, footer: str) -> None:
     """What must never be missed, centred: the corners are where viewers write the window and the frame."""
     draw.rectangle((0, _FOOTER_TOP, WIDTH, HEIGHT), fill=FOOTER)
-    notice = (
-        wording.NOT_VERIFIED if page.pages == 1 else f"{wording.NOT_VERIFIED}   (page {page.number} of {page.pages})"
-    )
     draw.text((WIDTH // 2, _FOOTER_TOP + 21), notice, fill=WARNING, font=_font(BODY), anchor="mm")
-    footer = _fitted(page.footer, SMALL, WIDTH - 2 * CORNER)
-    draw.text((WIDTH // 2, _FOOTER_TOP + 52), footer, fill=TEXT, font=_font(SMALL), anchor="mm")
+    fitted = _fitted(footer, SMALL, WIDTH - 2 * CORNER)
+    draw.text((WIDTH // 2, _FOOTER_TOP + 52), fitted, fill=TEXT, font=_font(SMALL), anchor="mm")

@@ -40,7 +40,7 @@ def presentation_states(request: ResultRequest) -> list[Dataset]:
         _displayed_area(request, finding, image) for finding, image in zip(findings, images, strict=True)
     ]
     _add_greyscale(dataset, request.source(findings[0].key_index))
-    return [complete(dataset, request, _KIND)]
+    return [complete(dataset, request.provenance(_KIND), _KIND)]
 
 
 def _identify(dataset: Dataset, request: ResultRequest) -> None:

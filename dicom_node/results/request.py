@@ -9,6 +9,7 @@ from datetime import datetime
 from pydicom import Dataset
 
 from dicom_node.domain import AnalysisIdentity, ImagePlane, ImageStack, Reading, ResultKind
+from dicom_node.results.header import Provenance
 from dicom_node.results.identity import ResultIdentity
 from dicom_node.results.options import ResultOptions
 
@@ -52,6 +53,20 @@ class ResultRequest:
     def identity(self, kind: ResultKind) -> ResultIdentity:
         """Names of the objects of ``kind``."""
         return ResultIdentity.of(self.analysis, self.reading, self.stack_number, self.options.variant(kind))
+
+    def provenance(self, kind: ResultKind) -> Provenance:
+        """What the objects of ``kind`` tell of their origin."""
+        manifest, texts = self.reading.manifest, [*self.reading.notes, *self.stack.notes]
+        for finding in self.reading.findings:
+            texts += [finding.label, finding.operating_point_name, finding.code.meaning, finding.site.meaning]
+        return Provenance(
+            self.sources[0],
+            self.identity(kind),
+            self.options,
+            manifest.title,
+            self.created_at,
+            (manifest.title, *texts, *self.options.descriptions.values()),
+        )
 
     def plane(self, index: int) -> ImagePlane:
         """The plane at ``index`` of the stack."""

@@ -12,7 +12,7 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, Seconda
 from dicom_node.domain import Evaluation, Finding, ResultKind
 from dicom_node.results import wording
 from dicom_node.results.display import ByteArray, fitted_size, grey_image, with_heat
-from dicom_node.results.header import complete, date_text
+from dicom_node.results.header import complete
 from dicom_node.results.page import PANEL, Page, Panel, Profile, Statement, render
 from dicom_node.results.placement import letters_of, position_text, stack_ends
 from dicom_node.results.request import ResultRequest
@@ -24,24 +24,29 @@ _KIND = ResultKind.SECONDARY_CAPTURE
 
 def secondary_capture(request: ResultRequest) -> Dataset:
     """The capture of one reading: single-frame where one page says it all, else multi-frame true colour."""
-    frames = [render(page) for page in _pages(request)]
+    dataset = capture_of([render(page) for page in _pages(request)])
+    dataset.DerivationDescription = f"{wording.NOT_VERIFIED}: {wording.model_text(request.reading)}"
+    dataset.ImageComments = "; ".join(
+        wording.sentence(finding) for finding in wording.by_importance(request.reading.findings)
+    )
+    if any(source.get("LossyImageCompression") == "01" for source in request.sources):
+        dataset.LossyImageCompression = "01"
+    _reference_sources(dataset, request)
+    return complete(dataset, request.provenance(_KIND), _KIND)
+
+
+def capture_of(pages: list[ByteArray]) -> Dataset:
+    """A secondary capture of ``pages``, each (H, W, 3), before anything is said of where they come from."""
     dataset = Dataset()
     dataset.Modality = "OT"
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = "NO"
-    if any(source.get("LossyImageCompression") == "01" for source in request.sources):
-        dataset.LossyImageCompression = "01"
     dataset.Laterality = None
     dataset.PatientOrientation = None
-    dataset.DerivationDescription = f"{wording.NOT_VERIFIED}: {wording.model_text(request.reading)}"
-    dataset.ImageComments = "; ".join(
-        wording.sentence(finding) for finding in wording.by_importance(request.reading.findings)
-    )
-    _reference_sources(dataset, request)
-    _put_pixels(dataset, frames)
-    return complete(dataset, request, _KIND)
+    _put_pixels(dataset, pages)
+    return dataset
 
 
 def _put_pixels(dataset: Dataset, frames: list[ByteArray]) -> None:
@@ -116,7 +121,7 @@ def _page(
             finding.evaluation,
         )
     reading = request.reading
-    footer = f"{reading.manifest.title}   model {wording.model_text(reading)}   {date_text(request)}"
+    footer = f"{reading.manifest.title}   model {wording.model_text(reading)}   {request.provenance(_KIND).date_text}"
     return Page(finding, ranked, left, right, profile, _details(finding), footer)
 
 

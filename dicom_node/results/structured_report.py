@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,62 +33,75 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain import MANUFACTURER, Finding, FloatArray, ResultKind
 from dicom_node.results import concepts, wording
-from dicom_node.results.header import complete, patient_and_study
+from dicom_node.results.header import Provenance, complete, patient_and_study
 from dicom_node.results.identity import device_uid
 from dicom_node.results.request import ResultRequest
 
 MAXIMUM_LIBRARY_IMAGES = 20
+
+Group = PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations
 
 _KIND = ResultKind.STRUCTURED_REPORT
 
 
 def structured_report(request: ResultRequest) -> Dataset:
     """The report of one reading: a measurement group for each finding, present or not."""
-    identity = request.identity(_KIND)
+    provenance = request.provenance(_KIND)
+    groups = [_group(request, finding) for finding in wording.by_importance(request.reading.findings)]
+    dataset = report_of(groups, provenance, request.sources, image_library(request))
+    _name_predecessor(dataset, request)
+    dataset.CodingSchemeIdentificationSequence = [_private_scheme()]
+    return complete(dataset, provenance, _KIND)
+
+
+def report_of(
+    groups: Sequence[Group],
+    provenance: Provenance,
+    sources: Sequence[Dataset],
+    library: ContainerContentItem | None = None,
+) -> Dataset:
+    """A complete, unverified measurement report of ``groups`` with all ``sources`` in evidence."""
     report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_observer(request)),
-        procedure_reported=concepts.procedure_reported(request.sources[0]),
-        imaging_measurements=[_group(request, finding) for finding in wording.by_importance(request.reading.findings)],
+        observation_context=ObservationContext(observer_device_context=_observer(provenance)),
+        procedure_reported=concepts.procedure_reported(provenance.source),
+        imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    _insert_image_library(report, request)
+    if library is not None:
+        # TID 1500 wants the library before the measurements, which highdicom has put last.
+        report[0].ContentSequence.insert(len(report[0].ContentSequence) - 1, library)
     dataset = Comprehensive3DSR(
-        evidence=_evidence(request),
+        evidence=_evidence(sources),
         content=report[0],
-        series_instance_uid=identity.result_series_uid(_KIND),
-        series_number=request.options.series_number(_KIND),
-        sop_instance_uid=identity.sop_instance_uid(_KIND),
+        series_instance_uid=provenance.identity.result_series_uid(_KIND),
+        series_number=provenance.options.series_number(_KIND),
+        sop_instance_uid=provenance.identity.sop_instance_uid(_KIND),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
         is_final=False,
         is_verified=False,
-        record_evidence=True,
     )
     _separate_containers(dataset)
-    _name_predecessor(dataset, request)
-    dataset.CodingSchemeIdentificationSequence = [_private_scheme()]
-    return complete(dataset, request, _KIND)
+    return dataset
 
 
-def _observer(request: ResultRequest) -> ObserverContext:
+def _observer(provenance: Provenance) -> ObserverContext:
     """The model as a device observer (TID 1004); its UID changes with the weights."""
-    model = request.reading.model
+    model = provenance.identity.model
     return ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
             uid=device_uid(model),
-            name=wording.model_text(request.reading),
+            name=provenance.model_text,
             manufacturer_name=MANUFACTURER,
-            model_name=request.reading.manifest.title,
+            model_name=provenance.title,
             serial_number=model.weights_digest,
         ),
     )
 
 
-def _group(
-    request: ResultRequest, finding: Finding
-) -> PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations:
+def _group(request: ResultRequest, finding: Finding) -> Group:
     """TID 1410 with the region, or TID 1501 where there is none to draw.
 
     OHIF shows a group only where it has coordinates, so the probability of a finding without a region is
@@ -175,8 +189,8 @@ def _algorithm(request: ResultRequest, finding: Finding) -> AlgorithmIdentificat
     )
 
 
-def _insert_image_library(report: MeasurementReport, request: ResultRequest) -> None:
-    """Put the images that the findings rest on before the measurements (TID 1600).
+def image_library(request: ResultRequest) -> ContainerContentItem:
+    """The images that the findings rest on (TID 1600).
 
     Only those: a library of a whole CT costs seconds and hundreds of kilobytes, and the evidence sequence names
     all of them anyway.
@@ -184,15 +198,16 @@ def _insert_image_library(report: MeasurementReport, request: ResultRequest) -> 
     indices: dict[int, None] = {}
     for finding in wording.by_importance(request.reading.findings):
         indices |= dict.fromkeys((finding.key_index, *finding.key_indices))
-    modality = _modality(request.sources[0])
     group = ContainerContentItem(concepts.IMAGE_LIBRARY_GROUP, False, relationship_type="CONTAINS")
     group.ContentSequence = ContentSequence(
-        [CodeContentItem(concepts.MODALITY, modality, relationship_type="HAS ACQ CONTEXT")]
-        + [_library_image(request, index) for index in list(indices)[:MAXIMUM_LIBRARY_IMAGES]]
+        [
+            CodeContentItem(concepts.MODALITY, _modality(request.sources[0]), relationship_type="HAS ACQ CONTEXT"),
+            *(_library_image(request, index) for index in list(indices)[:MAXIMUM_LIBRARY_IMAGES]),
+        ]
     )
     library = ContainerContentItem(concepts.IMAGE_LIBRARY, False, template_id="1600", relationship_type="CONTAINS")
     library.ContentSequence = ContentSequence([group])
-    report[0].ContentSequence.insert(len(report[0].ContentSequence) - 1, library)
+    return library
 
 
 def _library_image(request: ResultRequest, index: int) -> ImageContentItem:
@@ -213,18 +228,18 @@ def _modality(source: Dataset) -> CodedConcept:
     return CodedConcept("OT", "DCM", "Other Modality") if code is None else CodedConcept.from_code(code)
 
 
-def _evidence(request: ResultRequest) -> list[Dataset]:
+def _evidence(sources: Sequence[Dataset]) -> list[Dataset]:
     """References to all sources; highdicom takes patient and study from the first, ours are put in at the end.
 
     The name is kept from highdicom, which would repeat an unusual one in a warning.
     """
     references = []
-    for source in request.sources:
+    for source in sources:
         reference = Dataset()
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
             setattr(reference, keyword, source[keyword].value)
         references.append(reference)
-    references[0].update(patient_and_study(request.sources[0]))
+    references[0].update(patient_and_study(sources[0]))
     references[0].PatientName = None
     return references
 

@@ -14,8 +14,10 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from dicom_node.domain import Finding, ImagePlane, ImageStack
+from dicom_node.domain import Finding, ImagePlane, ImageStack, StudyState
 from dicom_node.results.file import write_result
+from dicom_node.results.notice import build_notice
+from dicom_node.results.options import ResultOptions
 from tests.peers.validators import errors_in, missing_validators
 from tests.results import cases
 
@@ -36,6 +38,9 @@ def synthetic() -> Iterator[tuple[str, list[Dataset]]]:
         ),
     )
     yield "ct_negative", cases.built(stack, sources, *three_findings(stack, 0.1, 0.1, 0.02), kinds=("SR", "SC"))
+    reason = "The series has 3 slices; the model needs 10."
+    notice = build_notice(cases.analysis(sources), StudyState.NOT_APPLICABLE, reason, sources, ResultOptions())
+    yield "notice", [made for _, made in notice]
     stack, sources = cases.radiograph(SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎")
     yield "radiograph", cases.built(stack, sources, cases.finding(stack), kinds=("SC", "PR", "SEG"))
 
