@@ -58,10 +58,12 @@ def test_the_report_opens_on_the_key_image_with_the_finding_drawn(
 
     open_series(page, results.reports[0])
 
-    drawn = page.locator("svg.svg-layer :is(path, polyline, line, polygon)")
-    expect(drawn.first).to_be_attached(timeout=LOADING_MS)
-    page.wait_for_function(VIEWPORT_SHOWS_PIXELS, arg="lit", timeout=LOADING_MS)
-    page.screenshot(path=str(artefacts / f"{sent}-report.png"))
+    try:
+        drawn = page.locator("svg.svg-layer :is(path, polyline, line, polygon)")
+        expect(drawn.first).to_be_attached(timeout=LOADING_MS)
+        page.wait_for_function(VIEWPORT_SHOWS_PIXELS, arg="lit", timeout=LOADING_MS)
+    finally:
+        page.screenshot(path=str(artefacts / f"{sent}-report.png"))
     shown = page.inner_text("body") + " ".join(page.locator("svg.svg-layer text").all_text_contents())
     assert probability_name(results.reports[0]) in shown
     if len(study.files) > 1:
@@ -90,8 +92,12 @@ def test_the_secondary_capture_opens(
 
 
 def open_series(page: Page, item: Dataset) -> None:
-    """Double-click a series in OHIF's panel, once the image that OHIF opens by itself is drawn."""
+    """Double-click a series in OHIF's panel, once the image that OHIF opens by itself is drawn and all is loaded.
+
+    OHIF drops a series that is opened while it still sets up its first viewport.
+    """
     page.wait_for_function(VIEWPORT_SHOWS_PIXELS, arg="lit", timeout=LOADING_MS)
+    page.wait_for_load_state("networkidle", timeout=LOADING_MS)
     page.get_by_text(str(item.SeriesDescription)).first.dblclick()
 
 
