@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.manifest import BundleManifest, Code, OperatingPoint
+from dicom_node.manifest import BundleManifest, Code, InputDefinition, OperatingPoint
 
 FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
 
 MANUFACTURER = "dicom-node"
 """Manufacturer (0008,0070) of every object a node makes; by it a node recognises its own results."""
@@ -100,13 +102,77 @@ class ImagePlane:
     pixel_aspect: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class SlidePlacement:
+    """Where a slide's pixels lie on the glass.
+
+    ``sop_instance_uids`` are the instances of all resolution levels; the stack's plane is the whole pixel matrix
+    of the finest one. ``size_mm`` is (height, width). ``origin_mm`` (x, y) is the centre of that level's upper left
+    pixel and ``orientation`` Image Orientation (Slide), in the slide coordinate system (PS3.3 C.8.12.2.1) of
+    ``frame_of_reference_uid``; all three are None where the images do not give them all.
+    """
+
+    sop_instance_uids: tuple[str, ...]
+    size_mm: tuple[float, float]
+    frame_of_reference_uid: str | None = None
+    origin_mm: tuple[float, float] | None = None
+    orientation: tuple[float, float, float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileBatch:
+    """Some tiles of a slide: ``pixels`` uint8 RGB (N, size, size, 3), and their places in the grid of tiles."""
+
+    pixels: ByteArray
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileGrid:
+    """Square tiles over a slide.
+
+    ``tissue`` is (rows, columns): which tiles hold tissue. Corners lie ``step_mm`` apart, from the slide's upper
+    left corner; a tile's side is ``tile_mm``. ``tile_size`` is in pixels.
+    """
+
+    tissue: npt.NDArray[np.bool_]
+    tile_size: int
+    tile_mm: float
+    step_mm: float
+
+
+class TiledSlide(Protocol):
+    """A whole slide whose pixels are read when they are asked for."""
+
+    @property
+    def placement(self) -> SlidePlacement:
+        """Where the slide's pixels lie."""
+
+    def grid(self, definition: InputDefinition) -> TileGrid:
+        """Lay a model's tiles over the slide.
+
+        Raises:
+            NotApplicable: the slide is too coarse or too small for the model, or holds no tissue.
+        """
+
+    def tiles(self, grid: TileGrid) -> Iterator[TileBatch]:
+        """Read the tissue tiles, a part of the slide at a time.
+
+        Raises:
+            UnreadableImage: the pixels cannot be decoded.
+        """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageStack:
     """The images that a model reads, in the order it reads them.
 
     ``pixels`` is float32, (S, H, W): Hounsfield units where ``hounsfield`` says so (CT, ordered along the slice
     normal), else display grey in [0, 1] (0 is black as displayed; MONOCHROME1 already inverted).
-    ``planes`` has S entries. ``notes`` are sentences about what was left out or looks odd (duplicates, gaps,
+    ``planes`` has S entries. ``colour`` is uint8 RGB, (S, H, W, 3), where the images are in colour; ``pixels``
+    then holds their luma. ``slide`` is there for whole slides: the only image is then an overview of the slide,
+    coarser than its plane. ``notes`` are sentences about what was left out or looks odd (duplicates, gaps,
     files that could not be decoded), for the study's outcome.
     """
 
@@ -114,10 +180,27 @@ class ImageStack:
     planes: tuple[ImagePlane, ...]
     hounsfield: bool = False
     notes: tuple[str, ...] = ()
+    colour: ByteArray | None = None
+    slide: TiledSlide | None = None
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """The instances that the images come from, each once."""
+        parts = () if self.slide is None else self.slide.placement.sop_instance_uids
+        return tuple(dict.fromkeys((*(plane.sop_instance_uid for plane in self.planes), *parts)))
 
 
 class NotApplicable(Exception):
     """The input is not what the model was made for; the text says why, in a sentence for the reader."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyTile:
+    """A tile that carries a finding: ``pixels`` uint8 RGB, its ``outline`` on the overview as (column, row)."""
+
+    pixels: ByteArray
+    outline: tuple[tuple[float, float], ...]
+    probability: float
 
 
 class Evaluation(StrEnum):
@@ -139,6 +222,9 @@ class Finding:
     0.5\0.5), closed (first vertex repeated last), or None where there is nothing to draw.
     ``image_probabilities`` holds the probability of this finding for each image of the stack.
     ``laterality`` is "left", "right" or None.
+
+    On whole slides the key image is the overview: ``heat_map`` is the probability of the tissue there and
+    ``region`` is drawn on it; ``key_tiles`` are the tiles that speak most for the finding.
     """
 
     number: int
@@ -156,6 +242,7 @@ class Finding:
     heat_map: FloatArray | None = None
     region: tuple[tuple[float, float], ...] | None = None
     laterality: str | None = None
+    key_tiles: tuple[KeyTile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class ImageKind(StrEnum):
 
     RADIOGRAPH = "radiograph"
     CT = "ct"
+    SLIDE = "slide"
 
 
 class Window(_Strict):
@@ -89,10 +90,16 @@ class Calibration(_Strict):
 
 
 class Aggregation(_Strict):
-    """How slice probabilities become one of the series.
+    """How slice or tile probabilities become one of the series.
 
-    The series probability is the highest mean over any contiguous stretch of ``extent_mm`` along the slice
+    CT: the series probability is the highest mean over any contiguous stretch of ``extent_mm`` along the slice
     normal, so that neither slice thickness nor repeated or added slices change it.
+
+    Slides: the slide probability is the highest mean of the tissue tiles in any square of ``extent_mm`` side that
+    tissue fills at least half, or as far as the slide's tissue can. Single tiles that stray do not make a finding,
+    and neither background nor tissue added elsewhere changes it.
+
+    ``key_slices`` is how many slices, or tiles, are shown.
     """
 
     extent_mm: Annotated[float, Field(gt=0)] = 15.0
@@ -107,10 +114,17 @@ class Saliency(_Strict):
 
 
 class InputDefinition(_Strict):
-    """What the network is given before its own MONAI preprocessing."""
+    """What the network is given before its own MONAI preprocessing.
+
+    Slides are read in colour, in square tiles of ``tile_size`` pixels of ``microns_per_pixel``, whose corners lie
+    ``tile_step`` pixels apart (without it, tiles lie side by side).
+    """
 
     channels: Literal[1, 3] = 1
     window: Window | None = None
+    microns_per_pixel: Annotated[float, Field(gt=0)] | None = None
+    tile_size: Annotated[int, Field(ge=8, le=2048)] | None = None
+    tile_step: Annotated[int, Field(ge=1)] | None = None
 
 
 class Condition(_Strict):
@@ -227,6 +241,11 @@ class BundleManifest(_Strict):
                 raise ValueError(f"finding {finding.name}: {sorted(unknown)} not among classes {list(self.classes)}")
         if self.kind is ImageKind.CT and self.input.window is None:
             raise ValueError("a ct model needs input.window (center and width in HU)")
+        if self.kind is ImageKind.SLIDE:
+            if self.input.channels != 3 or self.input.tile_size is None or self.input.microns_per_pixel is None:
+                raise ValueError("a slide model needs input.channels: 3, input.tile_size and input.microns_per_pixel")
+            if self.input.tile_step is not None and self.input.tile_step > self.input.tile_size:
+                raise ValueError("input.tile_step must not be larger than input.tile_size: tissue would be passed over")
         return self
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dicom_node.domain import FloatArray, ImagePlane, ImageStack
+from dicom_node.domain import ByteArray, FloatArray, ImagePlane, ImageStack
 from dicom_node.imaging.errors import UnreadableImage
 
 FORMATS = ("PNG", "JPEG")
@@ -18,9 +18,9 @@ MAXIMUM_PIXELS = 100_000_000
 
 
 def read_plain_image(path: Path) -> ImageStack:
-    """Read a PNG or JPEG file as display grey.
+    """Read a PNG or JPEG file as display grey, and in colour where it has colour.
 
-    Colour becomes luma (ITU-R 601), 16-bit grey keeps its precision, transparent pixels lie on black and the
+    Grey is luma (ITU-R 601), 16-bit grey keeps its precision, transparent pixels lie on black and the
     EXIF orientation is applied.
 
     Returns:
@@ -33,7 +33,8 @@ def read_plain_image(path: Path) -> ImageStack:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAXIMUM_PIXELS:
                 raise UnreadableImage(path, f"{image.width} x {image.height} pixels is more than is read")
-            grey = _grey(ImageOps.exif_transpose(image))
+            upright = _opaque(ImageOps.exif_transpose(image))
+            grey, colour = _grey(upright), _colour(upright)
     except UnidentifiedImageError:
         raise UnreadableImage(path, "not a PNG or JPEG image") from None
     except Image.DecompressionBombError as error:
@@ -44,14 +45,25 @@ def read_plain_image(path: Path) -> ImageStack:
         raise UnreadableImage(path, f"broken image file: {error}") from error
     rows, columns = grey.shape
     plane = ImagePlane(sop_instance_uid="", sop_class_uid="", rows=rows, columns=columns)
-    return ImageStack(pixels=grey[np.newaxis], planes=(plane,))
+    return ImageStack(pixels=grey[np.newaxis], planes=(plane,), colour=colour)
 
 
 def _grey(image: Image.Image) -> FloatArray:
     if image.mode.startswith("I"):
         deep: FloatArray = np.clip(np.asarray(image, dtype=np.float32) / np.float32(65535), 0, 1)
         return deep
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
     return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _colour(image: Image.Image) -> ByteArray | None:
+    """RGB, (1, H, W, 3); None for grey images."""
+    if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
+        return None
+    return np.asarray(image.convert("RGB"))[np.newaxis]
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or not image.has_transparency_data:
+        return image
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, image.convert("RGBA"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.domain import ImageStack, NotApplicable
 from dicom_node.imaging.ct_series import read_ct_series
 from dicom_node.imaging.errors import UnreadableImage, UnreadableSeries, left_out_sentences
+from dicom_node.imaging.photograph import read_photograph
 from dicom_node.imaging.radiograph import read_radiograph
+from dicom_node.imaging.slide import read_slide
+from dicom_node.imaging.slide_header import is_whole_slide
 from dicom_node.manifest import ImageKind
 
 
@@ -28,15 +31,18 @@ class StackRead:
 
 
 def read_stacks(kind: ImageKind, paths: Sequence[Path]) -> StackRead:
-    """Read the files of one series: a CT series is one stack, each radiograph is a stack of its own."""
+    """Read the files of one series: a CT series or a slide is one stack, each other image is a stack of its own."""
     if kind is ImageKind.CT:
-        return _read_ct(paths)
+        return _read_whole(read_ct_series, paths)
+    if kind is ImageKind.SLIDE and any(is_whole_slide(path) for path in paths):
+        return _read_whole(read_slide, paths)
+    read = read_photograph if kind is ImageKind.SLIDE else read_radiograph
     stacks: list[ImageStack] = []
     undecodable: list[UnreadableImage] = []
     not_applicable: list[str] = []
     for path in paths:
         try:
-            stacks.append(read_radiograph(path))
+            stacks.append(read(path))
         except UnreadableImage as problem:
             undecodable.append(problem)
         except NotApplicable as refusal:
@@ -44,9 +50,9 @@ def read_stacks(kind: ImageKind, paths: Sequence[Path]) -> StackRead:
     return StackRead(tuple(stacks), left_out_sentences(undecodable), tuple(not_applicable))
 
 
-def _read_ct(paths: Sequence[Path]) -> StackRead:
+def _read_whole(read: Callable[[Sequence[Path]], ImageStack], paths: Sequence[Path]) -> StackRead:
     try:
-        return StackRead(stacks=(read_ct_series(paths),))
+        return StackRead(stacks=(read(paths),))
     except UnreadableSeries as error:
         return StackRead(undecodable=left_out_sentences(error.problems))
     except NotApplicable as refusal:

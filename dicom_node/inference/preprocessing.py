@@ -55,11 +55,18 @@ class Preprocessing:
             return apply_window(pixels, self.input.window)
         return np.asarray(pixels, dtype=np.float32)
 
-    def __call__(self, grey: FloatArray) -> MetaTensor:
-        """Return the network's input (C, h, w), float32, for one image (H, W) of display grey."""
-        planes = torch.from_numpy(np.ascontiguousarray(grey)).expand(self.input.channels, *grey.shape).contiguous()
-        image = MetaTensor(planes, affine=torch.eye(3, dtype=torch.float64))
-        prepared = self.transforms({IMAGE_KEY: image})[IMAGE_KEY]
+    def display_image(self, stack: ImageStack, index: int) -> FloatArray:
+        """Return one image in colour, (H, W, 3) in [0, 1], where the model reads slides and has it; else in grey."""
+        if self.input.tile_size is None or stack.colour is None:
+            return self.display_grey(stack, index)
+        return np.asarray(stack.colour[index], dtype=np.float32) / np.float32(255)
+
+    def __call__(self, image: FloatArray) -> MetaTensor:
+        """Return the network's input (C, h, w), float32, for one image: display grey (H, W) or colour (H, W, 3)."""
+        channels_first = np.ascontiguousarray(image if image.ndim == 2 else np.moveaxis(image, -1, 0))
+        planes = torch.from_numpy(channels_first).expand(self.input.channels, *image.shape[:2]).contiguous()
+        source = MetaTensor(planes, affine=torch.eye(3, dtype=torch.float64))
+        prepared = self.transforms({IMAGE_KEY: source})[IMAGE_KEY]
         if isinstance(prepared, MetaTensor):
             return MetaTensor(prepared.as_tensor().float(), affine=prepared.affine)
-        return MetaTensor(torch.as_tensor(prepared).float(), affine=image.affine)
+        return MetaTensor(torch.as_tensor(prepared).float(), affine=source.affine)

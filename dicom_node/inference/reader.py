@@ -122,7 +122,7 @@ class ModelReader:
     def _heat_map(self, stack: ImageStack, key: int, class_index: int) -> FloatArray | None:
         if self._saliency is None:
             return None
-        return self._saliency.heat_map(self._bundle.preprocessing.display_grey(stack, key), class_index)
+        return self._saliency.heat_map(self._bundle.preprocessing.display_image(stack, key), class_index)
 
     def _region(self, heat_map: FloatArray | None) -> Polygon | None:
         saliency = self._bundle.manifest.saliency

@@ -21,22 +21,22 @@ class Saliency:
         self._bundle = bundle
         self._grad_cam = GradCAM(nn_module=bundle.network, target_layers=target_layer)
 
-    def heat_map(self, grey: FloatArray, class_index: int) -> FloatArray | None:
+    def heat_map(self, image: FloatArray, class_index: int) -> FloatArray | None:
         """Return where on the image the class is seen (Selvaraju et al. 2017).
 
         Args:
-            grey: display grey (H, W), before the bundle's preprocessing.
+            image: display grey (H, W) or colour (H, W, 3), before the bundle's preprocessing.
             class_index: which class.
 
         Returns:
             float32 (H, W) in [0, 1] with its peak at 1, or None where nothing speaks for the class.
         """
-        prepared = self._bundle.preprocessing(grey)
+        prepared = self._bundle.preprocessing(image)
         batch = prepared.as_tensor()[None].to(self._bundle.device).requires_grad_(True)
         with torch.enable_grad():
             activation = self._grad_cam.compute_map(batch, class_idx=class_index)
         affine = np.asarray(prepared.affine, dtype=np.float64)
-        heat = to_image_grid(activation.detach().float().cpu()[0, 0], affine, prepared.shape[1:], grey.shape)
+        heat = to_image_grid(activation.detach().float().cpu()[0, 0], affine, prepared.shape[1:], image.shape[:2])
         peak = float(heat.max())
         return heat / np.float32(peak) if peak > 0 else None
 

@@ -37,7 +37,7 @@ def score_images(bundle: Bundle, stack: ImageStack) -> DoubleArray:
 @torch.inference_mode()
 def _logits(bundle: Bundle, stack: ImageStack, indices: range) -> DoubleArray:
     prepare = bundle.preprocessing
-    batch = torch.stack([prepare(prepare.display_grey(stack, index)).as_tensor() for index in indices])
+    batch = torch.stack([prepare(prepare.display_image(stack, index)).as_tensor() for index in indices])
     # Half precision only where it is fast and its error is small beside what calibration leaves.
     with torch.autocast(bundle.device.type, dtype=torch.float16, enabled=bundle.device.type == "cuda"):
         output = bundle.network(batch.to(bundle.device))
