@@ -69,7 +69,7 @@ def validate(
     classes = BundleDefinition.load(models / model).manifest.classes
     report = check_data(read_manifest(data or PREPARED / model), classes, frozenset(waive or ()))
     report.write(runs / model)
-    _log.info("%s", report.text())
+    typer.echo(report.text())
     if report.refused:
         raise DataRefusedError(f"{model}: the data are refused; see {runs / model / 'data_report.md'}.")
 
@@ -92,10 +92,11 @@ def evaluate(
     data: Data,
     json_: Annotated[Path, typer.Option("--json", help="Where to write the figures.")],
     by_group: Annotated[bool, typer.Option("--by-group", help="Also say how each patient or scan does.")] = False,
+    plots: Annotated[Path | None, typer.Option(help="Folder to draw the curves into, as PNG.")] = None,
     models: Models = MODELS,
 ) -> None:
     """Score a bundle, through the node's own reading, on a folder per class."""
-    figures = evaluate_bundle(models / model, data, choose_device(), by_group)
+    figures = evaluate_bundle(models / model, data, choose_device(), by_group, plots)
     json_.parent.mkdir(parents=True, exist_ok=True)
     json_.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 

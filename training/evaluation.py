@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,27 +23,25 @@ from training import metrics
 from training.configuration import load_training_configuration
 from training.labelled_images import LabelledImage, find_labelled_images
 from training.metrics import DoubleArray, IntArray, bootstrap
+from training.plots import draw_evaluation
+from training.scores import Scores
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """What the node says of labelled images: probabilities (N, classes), labels (N,) and groups (N,)."""
-
-    probabilities: DoubleArray
-    labels: IntArray
-    groups: tuple[str, ...]
-
-
-def evaluate_bundle(folder: Path, data: Path, device: torch.device, by_group: bool) -> dict[str, Any]:
-    """Evaluate the bundle on a folder per class.
+def evaluate_bundle(
+    folder: Path, data: Path, device: torch.device, by_group: bool, plots: Path | None = None
+) -> dict[str, Any]:
+    """Evaluate the bundle, even one that is switched off, on a folder per class; draw the curves into ``plots``.
 
     Returns:
         A JSON-ready report; every figure has ``value``, ``low`` and ``high`` (95 % interval).
     """
-    bundle = Bundle.load(folder, device)
+    bundle = Bundle.load(folder, device, even_if_disabled=True)
     configuration = load_training_configuration(folder)
     images = find_labelled_images(data, bundle.manifest.classes, configuration.class_folders)
-    return report(bundle, _score(ModelReader(bundle), images), by_group)
+    scores = _score(ModelReader(bundle), images)
+    if plots is not None:
+        draw_evaluation(bundle.manifest, scores, plots)
+    return report(bundle, scores, by_group)
 
 
 def report(bundle: Bundle, scores: Scores, by_group: bool) -> dict[str, Any]:
@@ -57,8 +55,8 @@ def report(bundle: Bundle, scores: Scores, by_group: bool) -> dict[str, Any]:
         "images": len(scores.labels),
         "groups": len(set(scores.groups)),
         "images_per_class": dict(zip(manifest.classes, counts.tolist(), strict=True)),
-        "overall": _overall(scores),
-        "confusion_matrix": _confusion(scores, len(manifest.classes)),
+        "overall": overall_estimates(scores),
+        "confusion_matrix": scores.confusion_matrix().tolist(),
         "findings": {finding.name: _finding(manifest, finding, scores) for finding in manifest.findings},
     }
     if by_group:
@@ -76,8 +74,16 @@ def _score(reader: ModelReader, images: Sequence[LabelledImage]) -> Scores:
     return Scores(np.array(rows), labels, tuple(image.group for image in images))
 
 
-def _overall(scores: Scores) -> dict[str, Any]:
-    """Figures of the most probable class; those of one class against the rest are averaged over the classes."""
+def overall_estimates(scores: Scores) -> dict[str, Any]:
+    """Estimate every one of the overall figures."""
+    return {name: asdict(bootstrap(figure, scores.groups)) for name, figure in overall_figures(scores).items()}
+
+
+def overall_figures(scores: Scores) -> Mapping[str, Callable[[IntArray], float]]:
+    """Return what measures the most probable class, on the images at given indices.
+
+    Figures of one class against the rest are averaged over the classes.
+    """
     chosen = scores.probabilities.argmax(axis=1)
     confidence = scores.probabilities.max(axis=1)
     correct = (chosen == scores.labels).astype(np.int64)
@@ -89,7 +95,7 @@ def _overall(scores: Scores) -> dict[str, Any]:
     def average_ranked(metric: metrics.Metric) -> Callable[[IntArray], float]:
         return lambda at: _mean_ranked(metric, scores.labels[at], scores.probabilities[at])
 
-    figures: Mapping[str, Callable[[IntArray], float]] = {
+    return {
         "accuracy": lambda at: float(correct[at].mean()),
         "precision": average(metrics.precision),
         "recall": average(metrics.recall),
@@ -100,11 +106,10 @@ def _overall(scores: Scores) -> dict[str, Any]:
         "brier": lambda at: float(((scores.probabilities[at] - one_hot[at]) ** 2).sum(axis=1).mean()),
         "ece": lambda at: metrics.expected_calibration_error(correct[at], confidence[at]),
     }
-    return {name: asdict(bootstrap(figure, scores.groups)) for name, figure in figures.items()}
 
 
 def _finding(manifest: BundleManifest, finding: FindingDefinition, scores: Scores) -> dict[str, Any]:
-    truth, said = _truth_and_probability(manifest, finding, scores)
+    truth, said = scores.of_finding(manifest, finding)
     ranked: Mapping[str, metrics.Metric] = {
         "roc_auc": metrics.roc_auc,
         "pr_auc": metrics.pr_auc,
@@ -135,7 +140,7 @@ def _at_point(point: OperatingPoint, truth: IntArray, said: DoubleArray, groups:
 
 def _groups(manifest: BundleManifest, finding: FindingDefinition, scores: Scores) -> list[dict[str, Any]]:
     """Say of each patient or scan how many of its images are called at the chosen operating point."""
-    truth, said = _truth_and_probability(manifest, finding, scores)
+    truth, said = scores.of_finding(manifest, finding)
     point = finding.operating_points[finding.operating_point]
     rows = []
     for group in sorted(set(scores.groups)):
@@ -151,13 +156,6 @@ def _groups(manifest: BundleManifest, finding: FindingDefinition, scores: Scores
             }
         )
     return rows
-
-
-def _truth_and_probability(
-    manifest: BundleManifest, finding: FindingDefinition, scores: Scores
-) -> tuple[IntArray, DoubleArray]:
-    positive = [manifest.classes.index(name) for name in finding.classes]
-    return np.isin(scores.labels, positive).astype(np.int64), scores.probabilities[:, positive].sum(axis=1)
 
 
 def _on(metric: Callable[[IntArray, Any], float], truth: IntArray, said: DoubleArray | IntArray, at: IntArray) -> float:
@@ -185,9 +183,3 @@ def _mean_ranked(metric: metrics.Metric, labels: IntArray, probabilities: Double
 def _mean_of_defined(values: Sequence[float]) -> float:
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
-
-
-def _confusion(scores: Scores, classes: int) -> list[list[int]]:
-    """Rows are the true class, columns the most probable one."""
-    flat = scores.labels * classes + scores.probabilities.argmax(axis=1)
-    return np.bincount(flat, minlength=classes * classes).reshape(classes, classes).tolist()

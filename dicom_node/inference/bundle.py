@@ -32,14 +32,14 @@ class Bundle:
     device: torch.device
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Bundle:
-        """Load a bundle folder.
+    def load(cls, folder: Path, device: torch.device, *, even_if_disabled: bool = False) -> Bundle:
+        """Load a bundle folder; one that is switched off only on request, to evaluate it.
 
         Raises:
             BundleError: a file is missing or wrong, the weights do not fit the network, or the bundle is disabled.
         """
         definition = BundleDefinition.load(folder)
-        if not definition.manifest.enabled:
+        if not (definition.manifest.enabled or even_if_disabled):
             raise BundleError(f"{definition.folder}: the model is disabled (enabled: false in configs/node.yaml).")
         weights = definition.folder / WEIGHTS_FILE
         network = definition.network()
