@@ -14,12 +14,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from tqdm import tqdm
 
 from training.augmentation import Augmentation
 from training.configuration import TrainingConfiguration
 from training.labelled_images import LabelledImage
+
+STATISTICS_BATCHES = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +76,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(c.epochs * steps, c.warm_up))
     augmentation, batches = Augmentation(c.augmentation, c.seed), _BalancedBatches(train, c)
     epochs: list[Epoch] = []
-    best, best_loss, stale = copy.deepcopy(average.module), math.inf, 0
+    best, best_loss, stale = average.module, math.inf, 0
     bar = tqdm(total=c.epochs * steps, unit="step", mininterval=5, file=sys.stderr)
     for number in range(1, c.epochs + 1):
         network.train()
@@ -90,12 +92,13 @@ def fit(
             average.update_parameters(network)
             total += float(loss.detach())
             bar.update()
-        epoch = _judge(number, total / steps, average.module, valid, device)
+        settled = _settle_statistics(average.module, train, batches, device)
+        epoch = _judge(number, total / steps, settled, valid, device)
         epochs.append(epoch)
         bar.set_postfix(loss=f"{epoch.training_loss:.3f}", valid=epoch.validation_loss, auc=epoch.validation_auc)
         stale += 1
         if epoch.validation_loss is None or epoch.validation_loss < best_loss:
-            best, stale = copy.deepcopy(average.module), 0
+            best, stale = settled, 0
             best_loss = math.inf if epoch.validation_loss is None else epoch.validation_loss
         if stale >= c.patience:
             break
@@ -169,6 +172,17 @@ def _channels_last(network: nn.Module) -> nn.Module:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
+
+
+def _settle_statistics(
+    network: nn.Module, train: PreparedImages, batches: _BalancedBatches, device: torch.device
+) -> nn.Module:
+    """Return a copy whose batch statistics are of training images as they are, not of mixed and perturbed ones."""
+    settled = copy.deepcopy(network)
+    clean = [train.tensors[next(batches)] for _ in range(STATISTICS_BATCHES)]
+    with torch.no_grad():
+        update_bn(clean, settled, device=device)
+    return settled.eval()
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

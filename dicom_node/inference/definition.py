@@ -96,6 +96,8 @@ class BundleDefinition:
     def _parse(self, key: str) -> Any:
         parser = ConfigParser(dict(self.inference))
         try:
+            if "imports" in self.inference:  # what the bundle's $ expressions refer to
+                parser.get_parsed_content("imports")
             return parser.get_parsed_content(key)
         except (ImportError, KeyError, RuntimeError, TypeError, ValueError, ModuleNotFoundError) as error:
             raise BundleError(f"{self.folder / INFERENCE_FILE}: {key} cannot be built: {error}") from error

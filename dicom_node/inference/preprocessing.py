@@ -13,7 +13,7 @@ from monai.transforms.compose import Compose
 from monai.transforms.io.dictionary import LoadImaged
 from monai.transforms.utility.dictionary import EnsureChannelFirstd
 
-from dicom_node.domain import FloatArray, ImageStack
+from dicom_node.domain import FloatArray, ImageStack, NotApplicable
 from dicom_node.manifest import InputDefinition, Window
 
 IMAGE_KEY = "image"
@@ -62,11 +62,19 @@ class Preprocessing:
         return np.asarray(stack.colour[index], dtype=np.float32) / np.float32(255)
 
     def __call__(self, image: FloatArray) -> MetaTensor:
-        """Return the network's input (C, h, w), float32, for one image: display grey (H, W) or colour (H, W, 3)."""
+        """Return the network's input (C, h, w), float32, for one image: display grey (H, W) or colour (H, W, 3).
+
+        Raises:
+            NotApplicable: the bundle's transforms cannot take such an image.
+        """
         channels_first = np.ascontiguousarray(image if image.ndim == 2 else np.moveaxis(image, -1, 0))
         planes = torch.from_numpy(channels_first).expand(self.input.channels, *image.shape[:2]).contiguous()
         source = MetaTensor(planes, affine=torch.eye(3, dtype=torch.float64))
-        prepared = self.transforms({IMAGE_KEY: source})[IMAGE_KEY]
+        try:
+            prepared = self.transforms({IMAGE_KEY: source})[IMAGE_KEY]
+        except RuntimeError as error:  # MONAI wraps whatever a transform raises in it
+            size = f"{image.shape[0]} x {image.shape[1]}"
+            raise NotApplicable(f"The model's preprocessing cannot take an image of {size} pixels: {error}.") from error
         if isinstance(prepared, MetaTensor):
             return MetaTensor(prepared.as_tensor().float(), affine=prepared.affine)
         return MetaTensor(torch.as_tensor(prepared).float(), affine=source.affine)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from dicom_node.domain import NotApplicable
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.inference.discovery import check_bundle, discover_bundles
@@ -122,3 +123,28 @@ def write_bundle_configs(folder: Path, name: str, content: dict[str, Any]) -> Pa
     write_bundle(folder / "bundle")
     (folder / "bundle/configs" / name).write_text(json.dumps(content), encoding="utf-8")
     return folder / "bundle"
+
+
+def test_expressions_may_use_what_the_bundle_imports(tmp_path: Path) -> None:
+    crop = {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": "@bright"}
+    transforms = [crop, *INFERENCE["preprocessing"]["transforms"]]
+    inference = {
+        **INFERENCE,
+        "imports": ["$import torch"],
+        "bright": "$lambda x: torch.gt(x, 0.5)",
+        "preprocessing": {"_target_": "Compose", "transforms": transforms},
+    }
+    bundle = Bundle.load(write_bundle(tmp_path / "expressive", inference=inference), CPU)
+    grey = torch.zeros(20, 30)
+    grey[5:9, 10:18] = torch.rand(4, 8) / 4 + 0.7
+    corner = bundle.preprocessing(grey.numpy()).affine[:2, 2] - torch.tensor([4, 8]) / 64
+    assert (corner + 0.5).tolist() == [5.0, 10.0]
+
+
+def test_image_that_the_transforms_cannot_take_is_not_applicable(tmp_path: Path) -> None:
+    crop = {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "allow_smaller": True}
+    transforms = [crop, *INFERENCE["preprocessing"]["transforms"]]
+    inference = {**INFERENCE, "preprocessing": {"_target_": "Compose", "transforms": transforms}}
+    bundle = Bundle.load(write_bundle(tmp_path / "cropping", inference=inference), CPU)
+    with pytest.raises(NotApplicable, match="20 x 30 pixels"):
+        bundle.preprocessing(torch.zeros(20, 30).numpy())

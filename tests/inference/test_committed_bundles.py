@@ -1,0 +1,70 @@
+"""Every bundle of the repository loads, says what it is, and reads an image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dicom_node.domain import ImagePlane, ImageStack
+from dicom_node.inference.bundle import Bundle
+from dicom_node.inference.discovery import bundle_folders, check_bundle
+from dicom_node.inference.reader import ModelReader
+from dicom_node.manifest import ImageKind
+from training.configuration import load_training_configuration
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+GREY = [
+    folder
+    for folder in bundle_folders(MODELS)
+    if folder.name in ("chest_xray", "kidney_ct", "lung_ct") and (folder / "models/model.pt").is_file()
+]
+
+
+@pytest.fixture(params=GREY, ids=lambda folder: folder.name)
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+def _stack(bundle: Bundle, count: int) -> ImageStack:
+    random = np.random.default_rng(0)
+    hounsfield = bundle.manifest.kind is ImageKind.CT
+    pixels = random.random((count, 90, 70), dtype=np.float32)
+    planes = tuple(
+        ImagePlane("1.2", "1.2", 90, 70, None, (0.0, 0.0, 4.0 * z), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 1.0))
+        for z in range(count)
+    )
+    return ImageStack(pixels * 800 - 400 if hounsfield else pixels, planes, hounsfield=hounsfield)
+
+
+def test_nothing_is_wrong_with_it(folder: Path) -> None:
+    assert check_bundle(folder) == ()
+    load_training_configuration(folder)
+
+
+def test_weights_are_small_enough_to_be_kept_in_the_repository(folder: Path) -> None:
+    assert (folder / "models/model.pt").stat().st_size < 50_000_000
+
+
+def test_it_reads_a_series_with_calibrated_probabilities(folder: Path) -> None:
+    bundle = Bundle.load(folder, torch.device("cpu"))
+    assert bundle.manifest.calibration.temperature != 1.0
+    reading = ModelReader(bundle).read(_stack(bundle, 5), "1.2.3")
+    assert list(reading.class_probabilities) == list(bundle.manifest.classes)
+    assert sum(reading.class_probabilities.values()) == pytest.approx(1)
+    assert all(0 <= finding.probability <= 1 for finding in reading.findings)
+
+
+def test_a_blank_image_is_read_without_error(folder: Path) -> None:
+    bundle = Bundle.load(folder, torch.device("cpu"))
+    reader = ModelReader(bundle)
+    reader.warm_up()
+    stack = ImageStack(np.full((1, 64, 64), -1000, dtype=np.float32), (ImagePlane("", "", 64, 64),), hounsfield=True)
+    assert sum(reader.class_probabilities(stack).values()) == pytest.approx(1)
+
+
+def test_operating_points_are_in_order(folder: Path) -> None:
+    for finding in Bundle.load(folder, torch.device("cpu")).manifest.findings:
+        points = finding.operating_points
+        assert points["screening"].threshold <= points["balanced"].threshold <= points["rule_in"].threshold
