@@ -18,6 +18,7 @@ from dicom_node.domain import (
     SeriesDecision,
     StudyState,
 )
+from dicom_node.imaging.errors import UnreadableImage, left_out_sentences
 from dicom_node.imaging.stacks import read_stacks
 from dicom_node.inference.reader import ModelReader
 from dicom_node.part10 import read_header
@@ -53,9 +54,9 @@ class SeriesOutcome:
     problems: tuple[str, ...]
 
 
-def options_for(peer: Peer) -> ResultOptions:
-    """The result objects that a destination is configured to receive."""
-    return ResultOptions(kinds=peer.results, series_numbers=peer.series_numbers, descriptions=peer.series_descriptions)
+def options_for(peer: Peer, kinds: tuple[ResultKind, ...]) -> ResultOptions:
+    """Objects of ``kinds``, labelled as a destination is configured to receive them."""
+    return ResultOptions(kinds=kinds, series_numbers=peer.series_numbers, descriptions=peer.series_descriptions)
 
 
 def read_series(
@@ -76,8 +77,11 @@ def read_series(
         except NotApplicable as refusal:
             unfit.append(str(refusal))
             continue
+        except UnreadableImage as problem:
+            problems += left_out_sentences([problem])
+            continue
         problems += stack.notes
-        sources = [read_header(paths[uid]) for uid in dict.fromkeys(plane.sop_instance_uid for plane in stack.planes)]
+        sources = [read_header(paths[uid]) for uid in stack.sop_instance_uids]
         objects = _objects(analysis, reading, stack, sources, options, stack_number)
         readings.append(StackReading(reading, stack, stack_number, objects))
     return SeriesOutcome(tuple(readings), tuple(unfit), tuple(problems))

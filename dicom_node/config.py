@@ -49,6 +49,7 @@ class Peer(_Section):
         ResultKind.STRUCTURED_REPORT,
         ResultKind.SECONDARY_CAPTURE,
     )
+    notices: tuple[Literal[ResultKind.STRUCTURED_REPORT, ResultKind.SECONDARY_CAPTURE], ...] = ()
     series_numbers: dict[ResultKind, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     series_descriptions: dict[ResultKind, str] = Field(default_factory=dict)
 

@@ -217,7 +217,7 @@ class ResultRow(Base):
     series_instance_uid: Mapped[str] = mapped_column(UID)
     model: Mapped[str] = mapped_column(sa.String(64))
     kind: Mapped[ResultKind] = mapped_column(_enum(ResultKind))
-    variant: Mapped[str] = mapped_column(sa.String(64), default="")
+    variant: Mapped[str] = mapped_column(sa.String(80), default="")
     path: Mapped[str] = mapped_column(sa.Text)
 
     analysis: Mapped[AnalysisRow] = relationship(back_populates="results")

@@ -114,7 +114,7 @@ def _options(config: Config, destination: str | None) -> ResultOptions:
         return ResultOptions()
     for peer in config.destinations:
         if peer.name == destination:
-            return options_for(peer)
+            return options_for(peer, peer.results)
     known = ", ".join(peer.name for peer in config.destinations) or "none"
     raise OfflineError(f"no peer named {destination} receives results (configured: {known})")
 

@@ -11,12 +11,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
+from pydicom import Dataset
 
-from dicom_node.analysis import SeriesOutcome, conclude, options_for, read_series
+from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, options_for, read_series
 from dicom_node.archive.archive import load_study
 from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, now
@@ -24,6 +26,7 @@ from dicom_node.deliver import ledger
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender
 from dicom_node.domain import (
+    MANUFACTURER,
     DeliveryAttempt,
     DeliveryState,
     ResultObject,
@@ -34,6 +37,7 @@ from dicom_node.domain import (
 from dicom_node.inference.models import Models
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
+from dicom_node.results.notice import build_notice
 from dicom_node.results.options import ResultOptions
 from dicom_node.studies import analyses
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
@@ -52,6 +56,7 @@ _POLL_SECONDS = 0.1
 _CONCURRENT_DELIVERIES = 4
 _RECOVERY_ATTEMPTS = 5
 _LOOK_FOR_DEAD_SECONDS = 2.0
+_WITHOUT_RESULT = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
 _DEAD = {
     "ERROR": "The analysis could not be carried out: see the worker's log.",
     "CANCELLED": "The analysis was cancelled.",
@@ -77,7 +82,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         self._models = models
         self._peers = {peer.name: peer for peer in config.destinations}
         # Results are made even if nobody is configured to receive them: the status page shows them.
-        self._options = [options_for(peer) for peer in config.destinations] or [ResultOptions()]
+        self._options = [options_for(peer, peer.results) for peer in config.destinations] or [ResultOptions()]
         self.deliver_queue: Queue | None = None
 
     @DBOS.workflow(max_recovery_attempts=_RECOVERY_ATTEMPTS)
@@ -94,12 +99,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 results += made
                 unfit += refused
                 problems += broken
-            destinations = self._conclude(name, results, unfit, problems)
+            destinations = self._conclude(name, results, unfit, problems) or self._notify(name)
         except Exception as error:
             # Whatever fails, the study must end visibly and the worker must go on with the next.
             log.exception("analysis %s failed", name)
             self._fail(name, f"The analysis failed ({type(error).__name__}): see the worker's log.")
-            return
+            destinations = self._notify(name)
         for destination in destinations:
             self._enqueue_delivery(name, destination, attempt=1, delay_seconds=None)
 
@@ -159,17 +164,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return made, [f"{model}: {text}" for text in outcome.not_applicable], list(outcome.problems)
 
     def _keep(self, name: str, outcome: SeriesOutcome) -> int:
-        written: list[list[tuple[ResultObject, str, str]]] = []
-        for reading in outcome.readings:
-            objects = []
-            for made in reading.objects:
-                uid = str(made.dataset.SOPInstanceUID)
-                relative = f"{made.dataset.StudyInstanceUID}/{uid}.dcm"
-                path = self._config.results_folder / relative
-                write_result(made.dataset, path)
-                result = ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path)
-                objects.append((result, relative, made.variant))
-            written.append(objects)
+        written = [[self._write(made) for made in reading.objects] for reading in outcome.readings]
         with self._database.session.begin() as session:
             study_instance_uid = session.get_one(AnalysisRow, name).study_instance_uid
             for reading, objects in zip(outcome.readings, written, strict=True):
@@ -179,6 +174,14 @@ class StudyWorkflow(DBOSConfiguredInstance):
                     session, study_instance_uid, f"{model.name} {model.version} read a series in {seconds:.1f} s."
                 )
         return sum(len(objects) for objects in written)
+
+    def _write(self, made: MadeObject) -> tuple[ResultObject, str, str]:
+        """Write an object into the results folder; returns it with its path in the folder and its variant."""
+        uid = str(made.dataset.SOPInstanceUID)
+        relative = f"{made.dataset.StudyInstanceUID}/{uid}.dcm"
+        path = self._config.results_folder / relative
+        write_result(made.dataset, path)
+        return ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path), relative, made.variant
 
     @DBOS.step()
     def _conclude(self, name: str, results: int, unfit: list[str], problems: list[str]) -> list[str]:
@@ -199,11 +202,47 @@ class StudyWorkflow(DBOSConfiguredInstance):
             analyses.add_event(session, row.study_instance_uid, f"Analysis ended: {state}.", row.created_at)
         return destinations
 
+    @DBOS.step()
+    def _notify(self, name: str) -> list[str]:
+        """Make the notices that destinations want of a study without result; returns those destinations."""
+        peers = [peer for peer in self._config.destinations if peer.notices]
+        with self._database.reading() as session:
+            row = session.get_one(AnalysisRow, name)
+            identity, state, reason = analyses.identity(row), row.state, row.reason
+        sources = self._notice_sources(name) if peers and state in _WITHOUT_RESULT else []
+        if not sources:
+            return []
+        wanted: dict[str, list[str]] = {}
+        objects: dict[str, tuple[ResultObject, str, str]] = {}
+        for peer in peers:
+            options = options_for(peer, peer.notices)
+            for kind, dataset in build_notice(identity, state, reason, sources, options):
+                written = self._write(MadeObject(kind, f"notice {options.variant(kind)}".strip(), dataset))
+                objects[written[0].sop_instance_uid] = written
+                wanted.setdefault(peer.name, []).append(written[0].sop_instance_uid)
+        with self._database.session.begin() as session:
+            series = str(sources[0].SeriesInstanceUID)
+            analyses.save_objects(session, name, series, MANUFACTURER, objects.values())
+            session.flush()
+            return ledger.open_deliveries(session, name, wanted)
+
+    def _notice_sources(self, name: str) -> list[Dataset]:
+        """The headers of the first series of the analysis that can be read; none of a study without images."""
+        with self._database.reading() as session:
+            row = session.get_one(AnalysisRow, name)
+            held = analyses.analysis_input(session, row.study_instance_uid, row.last_instance_id)
+        analysed = set(held.sop_instance_uids)
+        for series in self._study(name).series:
+            images = tuple(instance for instance in series.instances if instance.sop_instance_uid in analysed)
+            if headers := read_series_headers(replace(series, instances=images)).datasets:
+                return list(headers)
+        return []
+
     def _wanted(self, results: list[ResultRow]) -> dict[str, list[str]]:
         """Which objects go to which destination."""
         wanted: dict[str, list[str]] = {}
         for peer in self._config.destinations:
-            options = options_for(peer)
+            options = options_for(peer, peer.results)
             uids = [
                 row.sop_instance_uid
                 for row in results
@@ -266,7 +305,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
     @staticmethod
     def _settle(session: sa.orm.Session, name: str) -> None:
-        """End the analysis once every delivery has ended."""
+        """End an analysis that is being delivered once every delivery has ended; a notice changes no outcome."""
+        if session.get_one(AnalysisRow, name).state is not StudyState.DELIVERING:
+            return
         deliveries = ledger.states(session, name)
         if any(state in ledger.UNFINISHED for _, state, _ in deliveries):
             return

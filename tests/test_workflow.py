@@ -28,7 +28,7 @@ CALLER = Association("MODALITY", "DICOMNODE", "127.0.0.1")
 class NodeUnderTest:
     """Archive and worker in this process, on SQLite in a temporary folder."""
 
-    def __init__(self, folder: Path, destination_port: int | None) -> None:
+    def __init__(self, folder: Path, destination_port: int | None, **destination: object) -> None:
         peers = (
             []
             if destination_port is None
@@ -39,6 +39,7 @@ class NodeUnderTest:
                     "host": "127.0.0.1",
                     "port": destination_port,
                     "receives_results": True,
+                    **destination,
                 }
             ]
         )
@@ -97,11 +98,11 @@ class NodeUnderTest:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[int | None], NodeUnderTest]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., NodeUnderTest]]:
     nodes: list[NodeUnderTest] = []
 
-    def make(destination_port: int | None) -> NodeUnderTest:
-        nodes.append(NodeUnderTest(tmp_path, destination_port))
+    def make(destination_port: int | None, **destination: object) -> NodeUnderTest:
+        nodes.append(NodeUnderTest(tmp_path, destination_port, **destination))
         return nodes[-1]
 
     yield make
@@ -109,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[int | None], NodeUnderTest]]:
         node.close()
 
 
-Start = Callable[[int | None], NodeUnderTest]
+Start = Callable[..., NodeUnderTest]
 
 
 def _with(dataset: Dataset, **attributes: object) -> Dataset:
@@ -216,6 +217,25 @@ def test_a_study_of_reports_only_says_that_it_holds_no_images(
     uid = node.receive([_with(phantom_abdomen_ct[0], Manufacturer=MANUFACTURER)])
 
     assert node.wait_for(uid, StudyState.NOT_APPLICABLE).reason
+
+
+def test_a_destination_that_asks_for_it_is_told_why_there_is_no_result(
+    start: Start, storage_scp: ProgrammableStorage, phantom_radiograph: Dataset
+) -> None:
+    node = start(storage_scp.port, notices=["SC"])
+    node.work()
+
+    uid = node.receive([phantom_radiograph])
+
+    node.wait_for(uid, StudyState.NOT_APPLICABLE)
+    deadline = time.monotonic() + 60
+    while not storage_scp.received:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    [notice] = storage_scp.received
+    assert (notice.StudyInstanceUID, notice.Modality) == (uid, "OT")
+    time.sleep(0.5)
+    assert node.study(uid).state is StudyState.NOT_APPLICABLE
 
 
 def test_an_image_that_the_model_refuses_is_not_applicable_with_its_sentence(

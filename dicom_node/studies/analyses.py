@@ -224,6 +224,17 @@ def save_reading(
                 seconds=reading.seconds,
             )
         )
+    save_objects(session, name, reading.series_instance_uid, model.name, objects)
+
+
+def save_objects(
+    session: Session,
+    name: str,
+    series_instance_uid: str,
+    model: str,
+    objects: Iterable[tuple[ResultObject, str, str]],
+) -> None:
+    """Write down result objects, each with its path in the results folder and its variant; safe to repeat."""
     for made, path, variant in objects:
         known = session.scalar(sa.select(ResultRow.id).where(ResultRow.sop_instance_uid == made.sop_instance_uid))
         if known is None:
@@ -232,8 +243,8 @@ def save_reading(
                     sop_instance_uid=made.sop_instance_uid,
                     sop_class_uid=made.sop_class_uid,
                     analysis_id=name,
-                    series_instance_uid=reading.series_instance_uid,
-                    model=model.name,
+                    series_instance_uid=series_instance_uid,
+                    model=model,
                     kind=made.kind,
                     variant=variant,
                     path=path,
