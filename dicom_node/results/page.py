@@ -40,6 +40,7 @@ EVALUATION_COLOURS: dict[Evaluation, Colour] = {
 # The page is legible at 512 lines: no letter is set smaller than this (PIL size, about 12 px at 512 lines).
 SMALL = 23
 BODY = 26
+TITLE = 36
 HEADLINE = 46
 
 
@@ -143,19 +144,17 @@ def _fitted(text: str, size: int, width: float) -> str:
 
 
 def _draw_headline(draw: ImageDraw.ImageDraw, page: Page) -> None:
-    """The answer, clear of the corners, where viewers write patient and series."""
+    """The answer, clear of the corners and of the middle, where OHIF puts the player of its cine mode."""
     finding = page.finding
     colour = EVALUATION_COLOURS[finding.evaluation]
-    value, held_against = wording.probability_text(finding), wording.operating_point_text(finding)
-    right = WIDTH - MARGIN - 90
     draw.rectangle((0, 0, WIDTH, 5), fill=colour)
-    words_width = right - CORNER - max(_text_width(held_against, SMALL), 330) - 2 * MARGIN
-    draw.text(
-        (CORNER, 48), _fitted(wording.headline(finding), HEADLINE, words_width), colour, _font(HEADLINE), anchor="lm"
-    )
+    draw.text((CORNER, 29), _fitted(finding.label, TITLE, 380), fill=TEXT, font=_font(TITLE), anchor="lm")
+    draw.text((CORNER, 70), finding.evaluation.value, fill=colour, font=_font(HEADLINE), anchor="lm")
+    right, value = WIDTH - CORNER // 2, wording.probability_text(finding)
     draw.text((right, 38), value, fill=colour, font=_font(HEADLINE), anchor="rm")
-    draw.text((right - _text_width(value, HEADLINE) - 12, 42), "probability", fill=QUIET, font=_font(BODY), anchor="rm")
-    draw.text((right, 78), held_against, fill=QUIET, font=_font(SMALL), anchor="rm")
+    beside = right - _text_width(value, HEADLINE) - 12
+    draw.text((beside, 42), "probability", fill=QUIET, font=_font(BODY), anchor="rm")
+    draw.text((right, 78), wording.operating_point_text(finding), fill=QUIET, font=_font(SMALL), anchor="rm")
 
 
 def _draw_panel(image: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, x: int) -> None:
