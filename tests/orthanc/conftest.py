@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).resolve().parents[2] / "orthanc"
-sys.path.insert(0, str(PLUGIN))  # where Orthanc's Python finds node_routing: beside the plugin
+from tests.orthanc.peers import PLUGIN, ListeningNode, RoutingOrthanc
 
-from tests.orthanc.peers import ListeningNode, RoutingOrthanc  # noqa: E402
+sys.path.insert(0, str(PLUGIN.parent))  # Orthanc's Python finds node_routing beside the plugin as well
 
 
 @pytest.fixture(scope="session")

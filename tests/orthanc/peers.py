@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import re
@@ -24,7 +26,7 @@ from dicom_node.demo import phantoms
 from dicom_node.demo.archives import PLUGINS, Orthanc
 from dicom_node.demo.processes import Process, answers, free_port
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+PLUGIN = Path(__file__).resolve().parents[2] / "orthanc" / "route_to_node.py"
 SUCCESS = 0x0000
 WAIT_SECONDS = 30.0
 
@@ -40,12 +42,17 @@ def wait_until(condition: Callable[[], object], what: Callable[[], str], seconds
 def tiny_study(images: int = 2, *, modality: str = "CT") -> list[Dataset]:
     """A study of a few small slices that nobody has seen before."""
     study, series = generate_uid(), generate_uid()
-    datasets = phantoms.chest_ct(slices=max(images, 2), size=16, nodule=False)[:images]
+    datasets = copy.deepcopy(_slices()[:images])
     for dataset in datasets:
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = study, series, generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.Modality = modality
     return datasets
+
+
+@functools.cache
+def _slices() -> list[Dataset]:
+    return phantoms.chest_ct(slices=6, size=16, nodule=False)
 
 
 def more_images(study: list[Dataset], images: int = 1) -> list[Dataset]:
@@ -86,7 +93,9 @@ class ListeningNode:
         self.stop()
 
     def start(self) -> None:
-        """Listen for DICOM and HTTP."""
+        """Listen for DICOM and HTTP; harmless where it does."""
+        if self._http is not None:
+            return
         entity = AE("DICOMNODE")
         entity.supported_contexts = AllStoragePresentationContexts + VerificationPresentationContexts
         entity.start_server(("127.0.0.1", self.dicom_port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
@@ -113,6 +122,10 @@ class ListeningNode:
             self._http.shutdown()
             self._http.server_close()
             self._entity = self._http = None
+
+    def await_releases(self, study: list[Dataset], images: list[int]) -> None:
+        """Wait until the study has been released as often as there are ``images``, with so many each time."""
+        wait_until(lambda: self.released_with(study) == images, lambda: f"released with {self.released_with(study)}")
 
     def released_with(self, study: list[Dataset]) -> list[int]:
         """How many images the node held at each release of the study."""
@@ -151,7 +164,7 @@ class RoutingOrthanc:
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
             "Plugins": [str(path) for path in PLUGINS.glob("libOrthancPython*.so")],
-            "PythonScript": str(REPOSITORY / "orthanc" / "route_to_node.py"),
+            "PythonScript": str(PLUGIN),
             "DicomPort": self.dicom_port,
             "HttpPort": http_port,
             "StableAge": 1,
@@ -163,9 +176,9 @@ class RoutingOrthanc:
             "FirstRetrySeconds": 0.3,
             "MaximumRetrySeconds": 1,
         }
-        self.log = folder / "orthanc.log"
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
-        self._process = Process("Orthanc", ["Orthanc", str(folder / "orthanc.json")], self.log)
+        self._process = Process("Orthanc", ["Orthanc", str(folder / "orthanc.json")], folder / "orthanc.log")
         self.client = httpx.Client(base_url=self.url, timeout=30.0)
 
     @staticmethod
@@ -225,6 +238,6 @@ class RoutingOrthanc:
 
 def shipped_configuration() -> dict[str, Any]:
     """The repository's ``orthanc/orthanc.json``, without its comments."""
-    text = (REPOSITORY / "orthanc" / "orthanc.json").read_text(encoding="utf-8")
+    text = PLUGIN.with_name("orthanc.json").read_text(encoding="utf-8")
     parsed: dict[str, Any] = json.loads(re.sub(r"(^|\s)//.*", "", text))
     return parsed

@@ -24,7 +24,6 @@ ENDED = "not applicable"  # what the stand-in makes of every study
 def _as_it_was(node: ListeningNode, orthanc: RoutingOrthanc) -> Iterator[None]:
     """Both peers run and are quick before each test, whatever the one before did to them."""
     yield
-    node.stop()
     node.seconds_per_image = node.seconds_per_request = 0.0
     node.start()
 
@@ -46,25 +45,25 @@ def test_a_stable_study_is_sent_whole_and_then_released(node: ListeningNode, ort
 def test_a_study_that_no_rule_asks_for_is_sent_by_hand_only(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
     study, wanted = tiny_study(modality="MR"), tiny_study()
     identifier = orthanc.upload(study)
-    orthanc.await_state(orthanc.upload(wanted), ENDED)
+    orthanc.upload(wanted)
+    node.await_releases(wanted, [2])
     assert node.released_with(study) == []
     assert orthanc.state(identifier) == ""
 
     answer = orthanc.client.post(f"/dicom-node/studies/{identifier}/send")
 
     assert answer.json()["State"] == "asked for"
-    orthanc.await_state(identifier, ENDED)
-    assert node.released_with(study) == [2]
+    node.await_releases(study, [2])
 
 
 def test_late_images_are_sent_and_released_again(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
     study = tiny_study()
     identifier = orthanc.upload(study)
-    orthanc.await_state(identifier, ENDED)
+    node.await_releases(study, [2])
 
     orthanc.upload(more_images(study))
 
-    wait_until(lambda: node.released_with(study) == [2, 3], lambda: str(node.released_with(study)))
+    node.await_releases(study, [2, 3])
     orthanc.await_state(identifier, ENDED)
 
 
@@ -76,7 +75,8 @@ def test_results_are_marked_and_make_nothing_loop(node: ListeningNode, orthanc: 
 
     orthanc.upload(result_of(study))
     wait_until(lambda: marked(orthanc, identifier), lambda: "no series is marked as an AI result")
-    orthanc.await_state(orthanc.upload(tiny_study(images=1)), ENDED)  # whatever was to be sent before has been
+    orthanc.upload(another := tiny_study(images=1))
+    node.await_releases(another, [1])  # whatever was to be sent before it has been
 
     assert node.released_with(study) == [2]
     assert node.stores == stores + 1
@@ -113,9 +113,8 @@ def test_studies_wait_for_a_node_that_is_down(node: ListeningNode, orthanc: Rout
 
     node.start()
 
-    for identifier in identifiers:
-        orthanc.await_state(identifier, ENDED)
-    assert [node.released_with(study) for study in studies] == [[2]] * 3
+    for study in studies:
+        node.await_releases(study, [2])
 
 
 def test_a_restart_while_the_node_is_down_keeps_the_studies(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
@@ -128,8 +127,7 @@ def test_a_restart_while_the_node_is_down_keeps_the_studies(node: ListeningNode,
     orthanc.start()
     node.start()
 
-    orthanc.await_state(identifier, ENDED)
-    assert node.released_with(study) == [2]
+    node.await_releases(study, [2])
 
 
 def test_a_kill_while_a_job_sends_loses_no_image(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
@@ -149,14 +147,13 @@ def test_a_kill_while_a_job_sends_loses_no_image(node: ListeningNode, orthanc: R
 
 def test_a_kill_before_a_study_is_stable_does_not_forget_it(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
     study = tiny_study()
-    identifier = orthanc.upload(study)
+    orthanc.upload(study)
 
     orthanc.kill()
     assert node.released_with(study) == []
     orthanc.start()
 
-    orthanc.await_state(identifier, ENDED)
-    assert node.released_with(study) == [2]
+    node.await_releases(study, [2])
 
 
 def test_a_study_deleted_while_it_waits_holds_nothing_up(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
@@ -167,7 +164,8 @@ def test_a_study_deleted_while_it_waits_holds_nothing_up(node: ListeningNode, or
     orthanc.client.delete(f"/studies/{identifier}").raise_for_status()
     node.start()
 
-    orthanc.await_state(orthanc.upload(tiny_study()), ENDED)
+    orthanc.upload(another := tiny_study())
+    node.await_releases(another, [2])
     assert orthanc.client.get(f"/dicom-node/studies/{identifier}").status_code == 404
 
 
