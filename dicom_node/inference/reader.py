@@ -16,6 +16,7 @@ from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.region import Polygon, outline
 from dicom_node.inference.saliency import Saliency
 from dicom_node.inference.scoring import score_images
+from dicom_node.inference.slide_reader import SlideReader
 from dicom_node.manifest import FindingDefinition
 
 DoubleArray = npt.NDArray[np.float64]
@@ -28,6 +29,7 @@ class ModelReader:
         self._bundle = bundle
         layer = bundle.manifest.saliency
         self._saliency = Saliency(bundle, layer.target_layer) if layer is not None else None
+        self._slide_reader = SlideReader(bundle)
 
     @property
     def bundle(self) -> Bundle:
@@ -48,6 +50,8 @@ class ModelReader:
 
     def class_probabilities(self, stack: ImageStack) -> dict[str, float]:
         """Return the calibrated probability of each class for the whole stack; of one image, simply its own."""
+        if stack.slide is not None:
+            return self._slide_reader.class_probabilities(stack, stack.slide)
         return self._series_classes(stack, score_images(self._bundle, stack))
 
     def read(self, stack: ImageStack, series_instance_uid: str) -> Reading:
@@ -55,8 +59,11 @@ class ModelReader:
 
         Raises:
             NotApplicable: the images are not what the model was made for.
+            UnreadableImage: the tiles of a slide cannot be decoded.
             BundleError: the network's output does not fit the manifest.
         """
+        if stack.slide is not None:
+            return self._slide_reader.read(stack, stack.slide, series_instance_uid)
         started = time.perf_counter()
         scores = score_images(self._bundle, stack)
         findings = tuple(
