@@ -22,6 +22,9 @@ _BUILDERS: dict[ResultKind, Callable[[ResultRequest], list[Dataset]]] = {
     ResultKind.SEGMENTATION: segmentations,
 }
 
+_KINDS_OF_SLIDES = (ResultKind.STRUCTURED_REPORT, ResultKind.SECONDARY_CAPTURE)
+"""The others would have to be tiled like the slide; what its viewers show is the report's regions."""
+
 
 def build_results(
     analysis: AnalysisIdentity,
@@ -41,4 +44,5 @@ def build_results(
         ValueError: the sources do not hold every image of the stack.
     """
     request = ResultRequest.of(analysis, reading, stack, sources, options or ResultOptions(), stack_number)
-    return [(kind, dataset) for kind in request.options.kinds for dataset in _BUILDERS[kind](request)]
+    kinds = [kind for kind in request.options.kinds if stack.slide is None or kind in _KINDS_OF_SLIDES]
+    return [(kind, dataset) for kind in kinds for dataset in _BUILDERS[kind](request)]

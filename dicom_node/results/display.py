@@ -19,6 +19,13 @@ _HEAT_OPACITY = 0.6
 _HEAT_FLOOR = 0.2
 
 
+def display_image(stack: ImageStack, index: int, window: Window | None) -> Image.Image:
+    """The image at ``index`` as it is shown: RGB where the stack has colour, else grey (mode L)."""
+    if stack.colour is not None:
+        return Image.fromarray(stack.colour[index])
+    return Image.fromarray(grey_image(stack, index, window))
+
+
 def grey_image(stack: ImageStack, index: int, window: Window | None) -> ByteArray:
     """The image at ``index`` as 8 bit grey, (H, W): in ``window`` where the stack holds Hounsfield units."""
     pixels = stack.pixels[index]
@@ -39,11 +46,11 @@ def heat_colours(values: npt.NDArray[np.floating]) -> ByteArray:
     return (np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
 
 
-def with_heat(grey: Image.Image, heat: FloatArray) -> Image.Image:
-    """``grey`` (mode L) with ``heat``, (H, W) in [0, 1] and scaled to it, laid over in colour."""
-    scaled = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(grey.size, Image.Resampling.BILINEAR))
+def with_heat(image: Image.Image, heat: FloatArray) -> Image.Image:
+    """``image`` (mode L or RGB) with ``heat``, (H, W) in [0, 1] and scaled to it, laid over in colour."""
+    scaled = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR))
     opacity = _HEAT_OPACITY * np.clip((scaled - _HEAT_FLOOR) / (1 - _HEAT_FLOOR), 0, 1)[..., None] ** 0.5
-    base = np.asarray(grey, dtype=np.float32)[..., None]
+    base = np.asarray(image.convert("RGB"), dtype=np.float32)
     return Image.fromarray((base * (1 - opacity) + heat_colours(scaled) * opacity + 0.5).astype(np.uint8), mode="RGB")
 
 

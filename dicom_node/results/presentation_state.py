@@ -21,9 +21,10 @@ _LAYER_GREY = 49512
 
 
 def presentation_states(request: ResultRequest) -> list[Dataset]:
-    """One presentation state for all findings that have a region; none where there is nothing to draw."""
+    """One presentation state for all findings with a region; none where there is nothing to draw, or in colour."""
     findings = [finding for finding in wording.by_importance(request.reading.findings) if finding.region is not None]
-    if not findings:
+    in_grey = str(request.sources[0].get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
+    if not findings or not in_grey:
         return []
     dataset = Dataset()
     dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage

@@ -11,11 +11,12 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, Seconda
 
 from dicom_node.domain import Evaluation, Finding, ResultKind
 from dicom_node.results import wording
-from dicom_node.results.display import ByteArray, fitted_size, grey_image, with_heat
+from dicom_node.results.display import ByteArray, display_image, fitted_size, with_heat
 from dicom_node.results.header import complete
 from dicom_node.results.page import PANEL, Page, Panel, Profile, Statement, render
 from dicom_node.results.placement import letters_of, position_text, stack_ends
 from dicom_node.results.request import ResultRequest
+from dicom_node.results.slide_page import places_panel, slide_caption, tiles_panel
 
 MAXIMUM_PAGES = 12
 
@@ -100,6 +101,9 @@ def _pages_of(request: ResultRequest, finding: Finding, ranked: tuple[Finding, .
         panels = [_panel(request, index, "Further key image") for index in pair]
         beside: Panel | Statement = panels[1] if len(panels) > 1 else Statement((wording.sentence(finding),))
         pages.append(_page(request, finding, ranked, panels[0], beside, tuple(pair)))
+    if finding.key_tiles:
+        places = places_panel(plain, request.stack, finding)
+        pages.append(_page(request, finding, ranked, tiles_panel(finding), places, ()))
     return pages
 
 
@@ -128,17 +132,16 @@ def _page(
 def _panel(request: ResultRequest, index: int, title: str) -> Panel:
     plane, source = request.plane(index), request.source(index)
     size = fitted_size(plane, PANEL, PANEL)
-    grey = Image.fromarray(grey_image(request.stack, index, request.reading.manifest.input.window))
+    shown = display_image(request.stack, index, request.reading.manifest.input.window)
     return Panel(
-        grey.resize(size, Image.Resampling.LANCZOS), title, letters_of(plane, source), _captions(request, index)
+        shown.resize(size, Image.Resampling.LANCZOS), title, letters_of(plane, source), _captions(request, index)
     )
 
 
 def _heat_panel(request: ResultRequest, finding: Finding) -> Panel:
     panel = _panel(request, finding.key_index, "Where the model looked")
-    plane = request.plane(finding.key_index)
     heat = finding.heat_map if finding.heat_map is not None else np.zeros((1, 1), np.float32)
-    scale = panel.image.width / plane.columns, panel.image.height / plane.rows
+    scale = panel.image.width / heat.shape[1], panel.image.height / heat.shape[0]
     outline = finding.region and tuple((column * scale[0], row * scale[1]) for column, row in finding.region)
     return replace(panel, image=with_heat(panel.image, heat), outline=outline, legend=True, captions=())
 
@@ -147,6 +150,8 @@ def _captions(request: ResultRequest, index: int) -> tuple[str, ...]:
     """Which image this is, where it lies, and its window."""
     plane, source, window = request.plane(index), request.source(index), request.reading.manifest.input.window
     count = len(request.stack.planes)
+    if request.stack.slide is not None:
+        return (slide_caption(request.stack),)
     if plane.frame_number is not None:
         image = f"Frame {plane.frame_number}"
     else:
@@ -176,6 +181,8 @@ def _statement(request: ResultRequest, finding: Finding, ranked: tuple[Finding, 
 def _coverage(request: ResultRequest) -> str:
     """What the model has seen: ``Read: 98 slices, z -60.5 mm to z 133.5 mm``."""
     planes = request.stack.planes
+    if request.stack.slide is not None:
+        return slide_caption(request.stack)
     if len(planes) == 1:
         return "Read: one image"
     ends = [position_text(plane) for plane in (planes[0], planes[-1])]

@@ -14,6 +14,7 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
     CoordinatesForMeasurement,
+    CoordinatesForMeasurement3D,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     ImageContentItem,
@@ -32,7 +33,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from dicom_node.domain import MANUFACTURER, Finding, FloatArray, ResultKind
-from dicom_node.results import concepts, wording
+from dicom_node.results import concepts, slide_region, wording
 from dicom_node.results.header import Provenance, complete, patient_and_study
 from dicom_node.results.identity import device_uid
 from dicom_node.results.request import ResultRequest
@@ -121,20 +122,38 @@ def _group(request: ResultRequest, finding: Finding) -> Group:
     threshold = Measurement(
         concepts.threshold_of(finding), _percentage(finding.operating_point.threshold), concepts.PERCENT
     )
-    outline = _corner_mark(request, finding) if finding.region is None else np.asarray(finding.region, np.float32)
+    outline = _outline(request, finding)
+    on_slide = request.stack.slide is not None
     if any(other.region is not None for other in request.reading.findings):
         return PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_region=ImageRegion("POLYLINE", outline, source),
+            referenced_region=slide_region.region(request, finding, outline)
+            if on_slide
+            else ImageRegion("POLYLINE", outline, source),
             measurements=[_probability(finding, None), threshold],
             **content,
         )
+    mark = (
+        slide_region.coordinates(request, finding, outline)
+        if on_slide
+        else CoordinatesForMeasurement("POLYLINE", outline, source)
+    )
     return MeasurementsAndQualitativeEvaluations(
-        measurements=[_probability(finding, CoordinatesForMeasurement("POLYLINE", outline, source)), threshold],
+        measurements=[_probability(finding, mark), threshold],
         **content,
     )
 
 
-def _probability(finding: Finding, coordinates: CoordinatesForMeasurement | None) -> Measurement:
+def _outline(request: ResultRequest, finding: Finding) -> FloatArray:
+    """The region on the pixels of the key image, (N, 2), or the mark where there is none."""
+    if finding.region is None:
+        return _corner_mark(request, finding)
+    on_slide = slide_region.on_pixel_matrix(request, finding) if request.stack.slide is not None else None
+    return np.asarray(finding.region, np.float32) if on_slide is None else on_slide
+
+
+def _probability(
+    finding: Finding, coordinates: CoordinatesForMeasurement | CoordinatesForMeasurement3D | None
+) -> Measurement:
     return Measurement(
         concepts.probability_of(finding),
         _percentage(finding.probability),

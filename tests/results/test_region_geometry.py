@@ -132,3 +132,8 @@ def test_inverted_radiograph_keeps_its_polarity_in_the_presentation_state() -> N
 def test_nothing_is_drawn_for_a_negative_study() -> None:
     stack, sources = cases.ct()
     assert cases.built(stack, sources, cases.finding(stack, probability=0.1), kinds=("PR", "PM", "SEG")) == []
+
+
+def test_colour_images_get_no_greyscale_presentation_state() -> None:
+    stack, sources = cases.radiograph(PhotometricInterpretation="RGB")
+    assert cases.built(stack, sources, cases.finding(stack), kinds=("PR",)) == []
