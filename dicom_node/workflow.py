@@ -91,10 +91,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
         name = analyses.analysis_id(study_instance_uid, digest)
         if not self._open(study_instance_uid, digest, last_instance_id):
             return
-        results, unfit, problems = 0, list[str](), list[str]()
+        results, unfit = 0, list[str]()
         try:
-            decisions = self._select(name)
-            for series_instance_uid, model, uids in decisions:
+            chosen, problems = self._select(name)
+            for series_instance_uid, model, uids in chosen:
                 made, refused, broken = self._read(name, series_instance_uid, model, uids)
                 results += made
                 unfit += refused
@@ -122,20 +122,27 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return True
 
     @DBOS.step()
-    def _select(self, name: str) -> list[tuple[str, str, list[str]]]:
-        """Decide which model reads which series; returns series, model and the instances to read."""
+    def _select(self, name: str) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+        """Decide which model reads which series.
+
+        Returns series, model and the instances to read, and of each model that should read but cannot, why.
+        """
         study = self._study(name)
         decisions = select_series([read_series_headers(series) for series in study.series], self._models.manifests)
-        decisions = tuple(self._explain_unavailable(decision) for decision in decisions)
+        decided = [self._explain_unavailable(decision) for decision in decisions]
         with self._database.session.begin() as session:
-            analyses.save_decisions(session, name, decisions)
-        return [(d.series_instance_uid, d.model, list(d.sop_instance_uids)) for d in decisions if d.model is not None]
+            analyses.save_decisions(session, name, [decision for decision, _ in decided])
+        chosen = [
+            (d.series_instance_uid, d.model, list(d.sop_instance_uids)) for d, _ in decided if d.model is not None
+        ]
+        return chosen, [problem for _, problem in decided if problem is not None]
 
-    def _explain_unavailable(self, decision: SeriesDecision) -> SeriesDecision:
-        problem = self._models.unavailable.get(decision.model) if decision.model is not None else None
-        if problem is None:
-            return decision
-        return SeriesDecision(decision.series_instance_uid, None, f"Not read by {decision.model}: {problem}")
+    def _explain_unavailable(self, decision: SeriesDecision) -> tuple[SeriesDecision, str | None]:
+        reason = self._models.unavailable.get(decision.model) if decision.model is not None else None
+        if reason is None:
+            return decision, None
+        problem = f"{decision.model} is not available: {reason}"
+        return SeriesDecision(decision.series_instance_uid, None, problem), problem
 
     @DBOS.step()
     def _read(

@@ -58,8 +58,10 @@ class NodeUnderTest:
         self._archive = Archive(store, self._index)
         self.worker: Worker | None = None
 
-    def work(self, reader: StandInReader | None = None) -> None:
-        self.worker = Worker(self.config, self.database, StandInModels(reader))  # type: ignore[arg-type]
+    def work(self, reader: StandInReader | None = None, **unavailable: str) -> None:
+        models = StandInModels(reader)
+        models.unavailable = unavailable
+        self.worker = Worker(self.config, self.database, models)  # type: ignore[arg-type]
         self.worker.start()
 
     def rest(self) -> None:
@@ -262,6 +264,17 @@ def test_a_model_that_crashes_fails_the_study_visibly_and_the_next_one_runs(
 
     assert "RuntimeError" in study.reason
     node.wait_for(second, StudyState.DELIVERED)
+
+
+def test_a_study_whose_model_could_not_be_loaded_has_failed(
+    start: Start, storage_scp: ProgrammableStorage, phantom_abdomen_ct: list[Dataset]
+) -> None:
+    node = start(storage_scp.port)
+    node.work(stand_in="its weights are missing")
+
+    uid = node.receive(phantom_abdomen_ct)
+
+    assert "weights are missing" in node.wait_for(uid, StudyState.FAILED).reason
 
 
 def test_a_workflow_that_dies_before_it_can_say_why_ends_its_study_all_the_same(
