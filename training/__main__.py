@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.logging import RichHandler
@@ -14,13 +16,16 @@ from dicom_node.inference.bundle import choose_device
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from training.calibration import calibrate_bundle
 from training.configuration import TrainingConfigurationError
+from training.cross_validation import cross_validate
 from training.data_checks import Check, DataRefusedError, check_data
 from training.data_manifest import read_manifest
 from training.evaluation import evaluate_bundle
 from training.ingest import IngestOptions, ingest
 from training.labelled_images import DataError
 from training.model_card import write_model_card
+from training.onnx_export import ParityError, export_onnx
 from training.splits import LeakageError
+from training.tracking import track_run
 from training.training_run import train_bundle
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -33,6 +38,7 @@ Run = Annotated[Path, typer.Option(help="Folder for what a run leaves behind, on
 MODELS = Path("models")
 RUNS = Path("build/training")
 PREPARED = Path("build/data")
+STORE = Path("mlruns")
 
 _log = logging.getLogger(__name__)
 
@@ -75,15 +81,49 @@ def validate(
 
 
 @app.command()
-def train(model: Model, data: Data, models: Models = MODELS, runs: Run = RUNS) -> None:
+def train(
+    model: Model,
+    data: Data,
+    track: Annotated[bool, typer.Option("--track", help="Record the run in MLflow, in --store.")] = False,
+    store: Annotated[Path, typer.Option(help="Folder of the MLflow store (SQLite) and its artefacts.")] = STORE,
+    models: Models = MODELS,
+    runs: Run = RUNS,
+) -> None:
     """Train a bundle on DATA/train (a folder per class) and write its weights."""
     train_bundle(models / model, data, runs / model, choose_device())
+    if track:
+        identifier = track_run(models / model, data, runs / model, store)
+        _log.info(
+            "recorded as %s; compare with: mlflow ui --backend-store-uri sqlite:///%s/mlflow.db", identifier, store
+        )
+
+
+@app.command()
+def crossvalidate(
+    model: Model,
+    data: Data,
+    folds: Annotated[int, typer.Option(min=2, help="Stratified folds of whole patients or scans.")] = 5,
+    leave_group_out: Annotated[bool, typer.Option("--leave-group-out", help="Leave each group out in turn.")] = False,
+    plots: Annotated[Path | None, typer.Option(help="Folder to draw the pooled curves into, as PNG.")] = None,
+    models: Models = MODELS,
+    runs: Run = RUNS,
+) -> None:
+    """Fit and measure a bundle's recipe on every fold; figures per fold and pooled go to crossvalidation.json."""
+    report = cross_validate(models / model, data, choose_device(), None if leave_group_out else folds, plots)
+    _write_json(report, runs / model / "crossvalidation.json")
+    for number, fold in enumerate(report["folds"], start=1):
+        typer.echo(f"fold {number}: " + ", ".join(f"{k} {_rounded(v)}" for k, v in fold["overall"].items()))
+    pooled = report["pooled"]["overall"]
+    typer.echo(
+        "pooled: " + ", ".join(f"{k} {v['value']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for k, v in pooled.items())
+    )
 
 
 @app.command()
 def calibrate(model: Model, models: Models = MODELS, runs: Run = RUNS) -> None:
     """Choose temperature and operating points on the validation images of the last run; write them to node.yaml."""
-    calibrate_bundle(models / model, runs / model)
+    chosen = calibrate_bundle(models / model, runs / model)
+    _write_json(chosen.model_dump(mode="json", include={"calibration", "findings"}), runs / model / "calibration.json")
 
 
 @app.command()
@@ -97,8 +137,19 @@ def evaluate(
 ) -> None:
     """Score a bundle, through the node's own reading, on a folder per class."""
     figures = evaluate_bundle(models / model, data, choose_device(), by_group, plots)
-    json_.parent.mkdir(parents=True, exist_ok=True)
-    json_.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    _write_json(figures, json_)
+
+
+@app.command()
+def export(
+    model: Model,
+    data: Annotated[Path | None, typer.Option(help="Folder per class to compare on, beside noise.")] = None,
+    models: Models = MODELS,
+    runs: Run = RUNS,
+) -> None:
+    """Write a bundle's network as ONNX (models/model.onnx), if it says the same as the original."""
+    exported = export_onnx(models / model, data)
+    _write_json({**asdict(exported), "path": exported.path.as_posix()}, runs / model / "onnx.json")
 
 
 @app.command()
@@ -107,12 +158,21 @@ def card(model: Model, models: Models = MODELS) -> None:
     write_model_card(models / model)
 
 
+def _write_json(content: Mapping[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _rounded(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
 def main() -> None:
     """Run a command; what the user can put right is said in a sentence, with exit status 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     try:
         app()
-    except (BundleError, DataError, LeakageError, TrainingConfigurationError) as error:
+    except (BundleError, DataError, LeakageError, ParityError, TrainingConfigurationError) as error:
         raise SystemExit(str(error)) from error
 
 

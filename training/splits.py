@@ -37,6 +37,15 @@ def hold_out(images: Sequence[LabelledImage], fraction: float, seed: int) -> Spl
     return group_folds(images, max(2, round(1 / fraction)), seed)[0]
 
 
+def leave_group_out(images: Sequence[LabelledImage]) -> list[Split]:
+    """Return (train, valid) for each group in turn: valid is the group."""
+    groups = sorted({image.group for image in images})
+    return [
+        ([image for image in images if image.group != group], [image for image in images if image.group == group])
+        for group in groups
+    ]
+
+
 def refuse_leakage(train: Sequence[LabelledImage], valid: Sequence[LabelledImage]) -> None:
     """Check that no group is on both sides.
 

@@ -85,12 +85,12 @@ def train_bundle(folder: Path, data: Path, run: Path, device: torch.device) -> N
     for number, split in enumerate(splits, start=1):
         _log.info("split %d of %d: %d images train, %d validate", number, len(splits), *map(len, split))
         train, valid = (PreparedImages.select(prepared, part) for part in split)
-        fits.append(_fit(definition, configuration, train, valid, device))
-        parts.append(_validation_logits(fits[-1], configuration, valid, device))
+        fits.append(fit_network(definition, configuration, train, valid, device))
+        parts.append(validation_logits(fits[-1], configuration, valid, device))
         ValidationLogits.join(parts).save(run)
     final = fits[0]
     if len(splits) > 1:
-        final = _fit(definition, configuration, PreparedImages.select(prepared, images), None, device)
+        final = fit_network(definition, configuration, PreparedImages.select(prepared, images), None, device)
         fits.append(final)
     history = [[asdict(epoch) for epoch in one.epochs] for one in fits]
     (run / HISTORY_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
@@ -113,13 +113,14 @@ def _splits(
     return images, [hold_out(images, validation.fraction, configuration.seed)]
 
 
-def _fit(
+def fit_network(
     definition: BundleDefinition,
     configuration: TrainingConfiguration,
     train: PreparedImages,
     valid: PreparedImages | None,
     device: torch.device,
 ) -> Fit:
+    """Fit the bundle's network from the configured seed."""
     torch.manual_seed(configuration.seed)
     fitted = fit(definition.network(), configuration, train, valid, device)
     # What is validated is what is kept: weights that have been through half precision.
@@ -135,9 +136,10 @@ def _half_precision(network: torch.nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _validation_logits(
+def validation_logits(
     fitted: Fit, configuration: TrainingConfiguration, valid: PreparedImages, device: torch.device
 ) -> ValidationLogits:
+    """Say what a fitted network makes of images, as they are and in perturbed copies."""
     augmentation = Augmentation(configuration.augmentation, configuration.seed + 1)
     copies = configuration.validation.perturbed_copies
     tensors: list[Tensor] = [valid.tensors] + [_perturb(valid.tensors, augmentation) for _ in range(copies)]
