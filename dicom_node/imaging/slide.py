@@ -163,7 +163,9 @@ class WholeSlide:
         if min(height, width) < tile_mm:
             size = f"{width:.2f} mm x {height:.2f} mm"
             raise NotApplicable(f"The image of the slide ({size}) is smaller than one tile of the model.")
-        tops, lefts = (np.arange(1 + math.ceil((side - tile_mm) / step_mm - 1e-6)) * step_mm for side in (height, width))
+        tops, lefts = (
+            np.arange(1 + math.ceil((side - tile_mm) / step_mm - 1e-6)) * step_mm for side in (height, width)
+        )
         rows, columns = self._tissue.shape
         down, across = rows / height, columns / width
         shares = tissue_shares(self._tissue, tops * down, lefts * across, tile_mm * down, tile_mm * across)

@@ -10,8 +10,8 @@ from dicom_node.domain import ByteArray
 
 Mask = npt.NDArray[np.bool_]
 
-LEAST_COLOUR, MOST_COLOUR = 0.05, 0.20
-"""Bounds of the threshold: glass and grey dirt have less colour than the first, stained tissue more than the second."""
+LEAST_COLOUR, MOST_COLOUR = 0.05, 0.10
+"""Bounds of the threshold: glass and grey dirt have less colour than the one, even pale tissue more than the other."""
 
 LEAST_TISSUE = 0.25
 """Of a tile's area; with less, a tile is background."""
