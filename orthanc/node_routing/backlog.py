@@ -56,15 +56,20 @@ class Backlog:
         """Somebody asks: try without waiting for the gates."""
         self._dicom, self._api = self._dicom.ajar(), self._api.ajar()
 
-    def next(self) -> tuple[datetime, str] | None:
-        """The study that may do its next step first, and when."""
+    def next(self, now: datetime) -> tuple[datetime, str] | None:
+        """The study that may do its next step first, and when.
+
+        Of those that may do it now, the ones that only ask for an outcome come last: a node that answers slowly
+        must not keep others from being sent and released.
+        """
         jobs = sum(study.record.state is State.SENDING for study in self.studies.values())
         ready = (
-            (self._ready_at(study.record), identifier)
+            (max(self._ready_at(study.record), now), study.record.state is State.RELEASED, identifier)
             for identifier, study in self.studies.items()
             if study.record.state is not State.WAITING or self._dicom.admits(jobs, JOBS_AT_MOST)
         )
-        return min(ready, default=None)
+        first = min(ready, default=None)
+        return first and (first[0], first[2])
 
     def _ready_at(self, record: Record) -> datetime:
         at = record.next_step_at or record.since

@@ -21,7 +21,7 @@ $('#study').live('pagebeforeshow', function() {
     state.css('white-space', 'normal').text(answer.State + (answer.Answer ? ': ' + answer.Answer : ''));
   }
   function refresh() {
-    if (!$.contains(document.documentElement, list[0])) {
+    if (!$.contains(document.documentElement, list[0]) || $.mobile.activePage.attr('id') !== 'study') {
       return;
     }
     $.getJSON('../dicom-node/studies/' + study, show);
@@ -32,5 +32,5 @@ $('#study').live('pagebeforeshow', function() {
     $.ajax({url: '../dicom-node/studies/' + study + '/send', type: 'POST', dataType: 'json', data: '',
             success: show, error: function() { state.text('The study could not be sent.'); }});
   });
-  refresh();
+  $('#study').one('pageshow', refresh);
 });

@@ -85,9 +85,9 @@ class Router:
     def _route(self) -> None:
         while not self._stopping.is_set():
             self._move_watermark()
-            following = self._backlog.next()
             now = self._clock()
-            wait = max(timedelta(), min(following[0] - now, _LONGEST_SLEEP)) if following else _LONGEST_SLEEP
+            following = self._backlog.next(now)
+            wait = min(following[0] - now, _LONGEST_SLEEP) if following else _LONGEST_SLEEP
             try:
                 self._handle(self._messages.get(timeout=wait.total_seconds()))
             except queue.Empty:

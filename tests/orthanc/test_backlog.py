@@ -28,7 +28,7 @@ def backlog_of(*records: Record) -> Backlog:
 def test_the_study_that_is_due_first_goes_first() -> None:
     later = Record.ask(SELECTION, NOW + SECOND, by_hand=False)
 
-    assert backlog_of(later, ASKED).next() == (NOW, "study 1")
+    assert backlog_of(later, ASKED).next(NOW) == (NOW, "study 1")
 
 
 def test_a_study_that_has_ended_is_let_go() -> None:
@@ -36,14 +36,14 @@ def test_a_study_that_has_ended_is_let_go() -> None:
 
     backlog.put("study 0", UnderWay("1.2.0", ASKED.end(State.DELIVERED, "", NOW), 1))
 
-    assert backlog.next() is None
+    assert backlog.next(NOW) is None
 
 
 def test_only_so_many_jobs_run_at_one_time() -> None:
     sending = [SENDING] * JOBS_AT_MOST
 
-    assert backlog_of(*sending[1:], ASKED).next() == (NOW, "study 3")
-    assert backlog_of(*sending, ASKED).next() == (SENDING.next_step_at, "study 0")
+    assert backlog_of(*sending[1:], ASKED).next(NOW) == (NOW, "study 3")
+    assert backlog_of(*sending, ASKED).next(NOW) == (SENDING.next_step_at, "study 0")
 
 
 def test_after_a_failure_the_others_wait_too() -> None:
@@ -51,7 +51,7 @@ def test_after_a_failure_the_others_wait_too() -> None:
 
     backlog.note(SENDING, REFUSED, NOW)
 
-    assert backlog.next() == (NOW + 5 * SECOND, "study 0")
+    assert backlog.next(NOW) == (NOW + 5 * SECOND, "study 0")
 
 
 def test_after_a_failure_one_study_tries_for_all() -> None:
@@ -59,7 +59,7 @@ def test_after_a_failure_one_study_tries_for_all() -> None:
 
     backlog.note(SENDING, REFUSED, NOW)
 
-    assert backlog.next() == (SENDING.next_step_at, "study 0")
+    assert backlog.next(NOW) == (SENDING.next_step_at, "study 0")
 
 
 def test_one_success_lets_all_go_on() -> None:
@@ -68,7 +68,7 @@ def test_one_success_lets_all_go_on() -> None:
 
     backlog.note(SENDING, SENDING.store_succeeded(NOW), NOW)
 
-    assert backlog.next() == (NOW, "study 1")
+    assert backlog.next(NOW) == (NOW, "study 1")
 
 
 def test_a_web_address_that_fails_does_not_hold_up_sending() -> None:
@@ -77,7 +77,7 @@ def test_a_web_address_that_fails_does_not_hold_up_sending() -> None:
 
     backlog.note(sent, sent.fail(State.SENT, "unreachable", POLICY, NOW), NOW)
 
-    assert backlog.next() == (NOW, "study 1")
+    assert backlog.next(NOW) == (NOW, "study 1")
 
 
 def test_who_asks_by_hand_does_not_wait() -> None:
@@ -86,4 +86,11 @@ def test_who_asks_by_hand_does_not_wait() -> None:
 
     backlog.try_now()
 
-    assert backlog.next() == (NOW, "study 0")
+    assert backlog.next(NOW) == (NOW, "study 0")
+
+
+def test_asking_for_an_outcome_comes_last() -> None:
+    long_due = SENDING.store_succeeded(NOW).release("Released.", NOW - 60 * SECOND)
+
+    assert backlog_of(long_due, ASKED).next(NOW) == (NOW, "study 1")
+    assert backlog_of(long_due).next(NOW) == (NOW, "study 0")

@@ -156,6 +156,21 @@ def test_a_kill_before_a_study_is_stable_does_not_forget_it(node: ListeningNode,
     node.await_releases(study, [2])
 
 
+def test_kills_at_any_moment_lose_no_study(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
+    node.seconds_per_image = 0.1
+    studies = [tiny_study() for _ in range(8)]
+    identifiers = [orthanc.upload(study) for study in studies]
+
+    for seconds in (1.5, 0.6, 0.3):
+        time.sleep(seconds)
+        orthanc.kill()
+        orthanc.start()
+
+    for identifier in identifiers:
+        orthanc.await_state(identifier, ENDED)
+    assert all(2 in node.released_with(study) for study in studies)
+
+
 def test_a_study_deleted_while_it_waits_holds_nothing_up(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
     node.stop()
     identifier = orthanc.upload(tiny_study())
