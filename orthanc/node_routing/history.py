@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-_MARGIN = timedelta(seconds=5)
+SETTLING_MARGIN = timedelta(seconds=3)
+"""Orthanc looks for stable studies once a second, and dates changes to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class History:
     def __init__(self, stable_age: timedelta, watermark: int) -> None:
         self.cursor = watermark
         self._settled = watermark
-        self._settling = stable_age + _MARGIN
+        self._settling = stable_age + SETTLING_MARGIN
         self._read: deque[tuple[datetime, int]] = deque()
 
     def advance(self, number: int, now: datetime) -> None:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +30,7 @@ from dicom_node.demo.processes import Process, answers, free_port
 PLUGIN = Path(__file__).resolve().parents[2] / "orthanc" / "route_to_node.py"
 SUCCESS = 0x0000
 WAIT_SECONDS = 30.0
+STABLE_AGE = timedelta(seconds=1)
 
 
 def wait_until(condition: Callable[[], object], what: Callable[[], str], seconds: float = WAIT_SECONDS) -> None:
@@ -167,7 +169,7 @@ class RoutingOrthanc:
             "PythonScript": str(PLUGIN),
             "DicomPort": self.dicom_port,
             "HttpPort": http_port,
-            "StableAge": 1,
+            "StableAge": int(STABLE_AGE.total_seconds()),
         }
         configuration["DicomModalities"]["dicom-node"]["Port"] = node_dicom_port
         configuration["DicomNode"] |= {

@@ -23,8 +23,8 @@ def test_changes_are_read_again_until_their_studies_had_time_to_become_stable(hi
 
     assert history.cursor == 30
     assert history.watermark([], NOW + 60 * SECOND) == 10
-    assert history.watermark([], NOW + 66 * SECOND) == 20
-    assert history.watermark([], NOW + 96 * SECOND) == 30
+    assert history.watermark([], NOW + 63 * SECOND) == 20
+    assert history.watermark([], NOW + 93 * SECOND) == 30
 
 
 def test_the_change_of_a_study_under_way_is_read_again(history: History) -> None:

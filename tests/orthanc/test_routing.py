@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from node_routing.history import SETTLING_MARGIN
 from pydicom.dataset import Dataset
 
 from tests.orthanc.peers import (
+    STABLE_AGE,
     ListeningNode,
     RoutingOrthanc,
     more_images,
@@ -145,15 +147,22 @@ def test_a_kill_while_a_job_sends_loses_no_image(node: ListeningNode, orthanc: R
     assert node.released_with(study)[-1] == 6
 
 
-def test_a_kill_before_a_study_is_stable_does_not_forget_it(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
-    study = tiny_study()
-    orthanc.upload(study)
+def test_a_kill_before_studies_are_stable_does_not_forget_them(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
+    older, old, newer, new = (tiny_study() for _ in range(4))
+    for study in (older, old):
+        orthanc.await_state(orthanc.upload(study), ENDED)
+    time.sleep((SETTLING_MARGIN + STABLE_AGE).total_seconds())
+    orthanc.await_state(orthanc.upload(newer), ENDED)  # from now on the log is read again from after the oldest
 
+    orthanc.upload(more_images(older))
+    orthanc.upload(new)
     orthanc.kill()
-    assert node.released_with(study) == []
+    assert (node.released_with(older), node.released_with(new)) == ([2], [])
     orthanc.start()
 
-    node.await_releases(study, [2])
+    node.await_releases(older, [2, 3])
+    node.await_releases(new, [2])
+    assert node.released_with(old) == [2]
 
 
 def test_kills_at_any_moment_lose_no_study(node: ListeningNode, orthanc: RoutingOrthanc) -> None:
