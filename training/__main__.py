@@ -170,6 +170,8 @@ def _rounded(value: float | None) -> str:
 def main() -> None:
     """Run a command; what the user can put right is said in a sentence, with exit status 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    for talkative in ("onnxscript", "onnx_ir"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         app()
     except (BundleError, DataError, LeakageError, ParityError, TrainingConfigurationError) as error:

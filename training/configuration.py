@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 TRAINING_FILE = Path("configs/train.json")
 
@@ -63,11 +63,17 @@ class ValidationConfiguration(_Strict):
 
 
 class TrainingConfiguration(_Strict):
-    """The whole of ``train.json``. ``class_folders`` gives other folder names of a class; case does not matter."""
+    """The whole of ``train.json``.
+
+    ``class_folders`` gives other folder names of a class; case does not matter. A rare class is made up for by
+    drawing every class equally often (``sampling``), or by drawing images as they come ("image") and weighting
+    the loss with the inverse of a class's frequency (``class_weights``).
+    """
 
     seed: int = 0
     class_folders: dict[str, tuple[str, ...]] = {}
-    sampling: Literal["class", "class and group"] = "class"
+    sampling: Literal["class", "class and group", "image"] = "class"
+    class_weights: bool = False
     epochs: Annotated[int, Field(ge=1)] = 16
     samples_per_epoch: Annotated[int, Field(ge=1)] = 4000
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -79,6 +85,12 @@ class TrainingConfiguration(_Strict):
     patience: Annotated[int, Field(ge=1)] = 8
     augmentation: AugmentationConfiguration = AugmentationConfiguration()
     validation: ValidationConfiguration = ValidationConfiguration()
+
+    @model_validator(mode="after")
+    def _weighted_once(self) -> Self:
+        if self.class_weights and self.sampling != "image":
+            raise ValueError('class_weights needs sampling "image": a rare class would be made up for twice')
+        return self
 
 
 def load_training_configuration(bundle_folder: Path) -> TrainingConfiguration:

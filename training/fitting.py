@@ -75,6 +75,7 @@ def fit(
     optimizer = torch.optim.AdamW(_parameter_groups(network, c.weight_decay), lr=c.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(c.epochs * steps, c.warm_up))
     augmentation, batches = Augmentation(c.augmentation, c.seed), _BalancedBatches(train, c)
+    weights = class_weights(train.labels).to(device) if c.class_weights else None
     epochs: list[Epoch] = []
     best, best_loss, stale = average.module, math.inf, 0
     bar = tqdm(total=c.epochs * steps, unit="step", mininterval=5, file=sys.stderr)
@@ -83,7 +84,7 @@ def fit(
         total = 0.0
         for _ in range(steps):
             indices = next(batches)
-            loss = _step(network, train.tensors[indices], train.labels[indices], c, augmentation, batches, device)
+            loss = _step(network, train.tensors[indices], train.labels[indices], c, augmentation, batches, weights)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -121,8 +122,9 @@ def _step(
     c: TrainingConfiguration,
     augmentation: Augmentation,
     batches: _BalancedBatches,
-    device: torch.device,
+    weights: Tensor | None,
 ) -> Tensor:
+    device = next(network.parameters()).device
     images = augmentation(images.to(device))
     labels = labels.to(device)
     partner, weight = torch.arange(len(labels), device=device), 1.0
@@ -134,9 +136,15 @@ def _step(
     with torch.autocast(device.type, dtype=torch.bfloat16):
         logits = network(images)
     logits = logits.float()
-    loss = functional.cross_entropy(logits, labels, label_smoothing=c.label_smoothing)
-    mixed = functional.cross_entropy(logits, labels[partner], label_smoothing=c.label_smoothing)
+    loss = functional.cross_entropy(logits, labels, weights, label_smoothing=c.label_smoothing)
+    mixed = functional.cross_entropy(logits, labels[partner], weights, label_smoothing=c.label_smoothing)
     return weight * loss + (1 - weight) * mixed
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """Return the inverse frequency of each class, 1 on average over the images."""
+    counts = torch.bincount(labels)
+    return len(labels) / (len(counts) * counts.clamp_min(1)).float()
 
 
 class _BalancedBatches:
@@ -146,7 +154,7 @@ class _BalancedBatches:
         self._random = np.random.default_rng(configuration.seed)
         self._batch_size = configuration.batch_size
         labels = images.labels.numpy()
-        weights = 1.0 / np.bincount(labels)[labels]
+        weights = np.ones(len(labels)) if configuration.sampling == "image" else 1.0 / np.bincount(labels)[labels]
         if configuration.sampling == "class and group":
             keys = [f"{label} {group}" for label, group in zip(labels, images.groups, strict=True)]
             _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
