@@ -12,10 +12,15 @@ DoubleArray = npt.NDArray[np.float64]
 Polygon = tuple[tuple[float, float], ...]
 
 MAXIMUM_VERTICES = 60
+LARGEST_SHARE = 0.15
+_THRESHOLD_STEP = 0.05
 
 
 def outline(heat_map: FloatArray, threshold: float) -> Polygon | None:
     """Outline the connected area around the peak that is hotter than ``threshold`` times the peak.
+
+    A diffuse map would give an outline of half the image, which points nowhere: the threshold is raised until the
+    area is at most ``LARGEST_SHARE`` of the image.
 
     Args:
         heat_map: (H, W), not negative.
@@ -28,19 +33,26 @@ def outline(heat_map: FloatArray, threshold: float) -> Polygon | None:
     peak = float(heat_map.max(initial=0.0))
     if peak <= 0:
         return None
-    peak_row, peak_column = np.unravel_index(int(np.argmax(heat_map)), heat_map.shape)
     # A cold rim closes contours that would run out of the image.
     generator = contourpy.contour_generator(z=np.pad(heat_map, 1))
-    around = [
-        line - 1
-        for line in map(np.asarray, generator.lines(threshold * peak))
-        if _encloses(line - 1, float(peak_column), float(peak_row))
-    ]
-    if not around:
-        return None
-    polygon = _thin(min(around, key=_area)) + 0.5
-    rows, columns = heat_map.shape
-    polygon = np.clip(polygon, 0, [columns, rows])
+    row, column = np.unravel_index(int(np.argmax(heat_map)), heat_map.shape)
+    found: DoubleArray | None = None
+    for fraction in np.arange(threshold, 1.0, _THRESHOLD_STEP):
+        around = [
+            line - 1
+            for line in map(np.asarray, generator.lines(fraction * peak))
+            if _encloses(line - 1, float(column), float(row))
+        ]
+        if not around:
+            break
+        found = min(around, key=_area)
+        if _area(found) <= LARGEST_SHARE * heat_map.size:
+            break
+    return None if found is None else _vertices(found, heat_map.shape)
+
+
+def _vertices(line: DoubleArray, shape: tuple[int, ...]) -> Polygon:
+    polygon = np.clip(_thin(line) + 0.5, 0, [shape[1], shape[0]])
     vertices = [(round(float(x), 2), round(float(y), 2)) for x, y in polygon]
     return (*vertices[:-1], vertices[0])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dicom_node.inference.region import MAXIMUM_VERTICES, outline
+from dicom_node.inference.region import LARGEST_SHARE, MAXIMUM_VERTICES, outline
 
 
 def _spot(rows: int, columns: int, row: float, column: float, sigma: float) -> np.ndarray:
@@ -58,3 +58,17 @@ def test_outline_encloses_the_hot_component() -> None:
 
 def test_nothing_hot_has_no_outline() -> None:
     assert outline(np.zeros((10, 10), dtype=np.float32), 0.5) is None
+
+
+def test_a_diffuse_map_is_outlined_where_it_is_hottest() -> None:
+    rows, columns = np.mgrid[0:100, 0:100]
+    diffuse = np.exp(-((rows - 30) ** 2 + (columns - 60) ** 2) / (2 * 45.0**2)).astype(np.float32)
+
+    polygon = outline(diffuse, 0.5)
+
+    assert polygon is not None
+    x, y = np.array(polygon).T
+    area = abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
+    assert 0.05 * diffuse.size < area <= LARGEST_SHARE * diffuse.size
+    assert x.min() < 60.5 < x.max()
+    assert y.min() < 30.5 < y.max()
