@@ -12,6 +12,12 @@ from training.configuration import TrainingConfiguration, load_training_configur
 
 EVALUATION_FILE = Path("docs/evaluation.json")
 
+_SAMPLING = {
+    "class": "classes drawn equally often",
+    "class and group": "classes drawn equally often, and within them small scans more often than their size",
+    "image": "drawn as they come",
+}
+
 
 def write_model_card(folder: Path) -> None:
     """Write ``docs/README.md`` from ``docs/evaluation.json`` and the bundle's configuration."""
@@ -102,10 +108,11 @@ def _training(definition: BundleDefinition, configuration: TrainingConfiguration
         chosen = f"the `{validation.split}` part of the data"
     else:
         chosen = f"{validation.fraction:.0%} of the training groups, held out"
+    weighted = ", the loss weighted by class" if configuration.class_weights else ""
     return (
         f"{network} from random weights, {configuration.epochs} epochs of {configuration.samples_per_epoch} images,"
-        " classes drawn equally often; the parameters are in `configs/train.json`. Epoch, temperature and operating"
-        f" points were chosen on {chosen}, with the images as they are and in randomly perturbed copies."
+        f" {_SAMPLING[configuration.sampling]}{weighted}; the parameters are in `configs/train.json`. Epoch, temperature and"
+        f" operating points were chosen on {chosen}, with the images as they are and in randomly perturbed copies."
     )
 
 
