@@ -111,8 +111,8 @@ def _training(definition: BundleDefinition, configuration: TrainingConfiguration
     weighted = ", the loss weighted by class" if configuration.class_weights else ""
     return (
         f"{network} from random weights, {configuration.epochs} epochs of {configuration.samples_per_epoch} images,"
-        f" {_SAMPLING[configuration.sampling]}{weighted}; the parameters are in `configs/train.json`. Epoch, temperature and"
-        f" operating points were chosen on {chosen}, with the images as they are and in randomly perturbed copies."
+        f" {_SAMPLING[configuration.sampling]}{weighted}; the parameters are in `configs/train.json`. Epoch, temperature"
+        f" and operating points were chosen on {chosen}, with the images as they are and in randomly perturbed copies."
     )
 
 
