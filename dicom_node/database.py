@@ -148,7 +148,6 @@ class AnalysisRow(Base):
     analysis_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("studies.study_instance_uid"), index=True)
     input_digest: Mapped[str] = mapped_column(sa.String(64))
-    predecessor_digest: Mapped[str | None] = mapped_column(sa.String(64))
     last_instance_id: Mapped[int]
     last_image_at: Mapped[datetime] = mapped_column(UtcDateTime)
     state: Mapped[StudyState] = mapped_column(_enum(StudyState))

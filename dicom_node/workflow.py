@@ -27,6 +27,7 @@ from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender
 from dicom_node.domain import (
     MANUFACTURER,
+    AnalysisIdentity,
     DeliveryAttempt,
     DeliveryState,
     ResultObject,
@@ -159,10 +160,11 @@ class StudyWorkflow(DBOSConfiguredInstance):
             for instance in study.instances
             if instance.series_instance_uid == series_instance_uid and instance.sop_instance_uid in wanted
         ]
-        with self._database.reading() as session:
-            identity = analyses.identity(session.get_one(AnalysisRow, name))
         try:
-            outcome = read_series(instances, self._models.reader(model), identity, self._options)
+            reader = self._models.reader(model)
+            with self._database.reading() as session:
+                identity = analyses.identity(session, name, reader.bundle.identity, series_instance_uid)
+            outcome = read_series(instances, reader, identity, self._options)
         except Exception as error:
             # One model that fails on one series must not take the study's other findings with it.
             log.exception("%s failed on series %s", model, series_instance_uid)
@@ -215,7 +217,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
         peers = [peer for peer in self._config.destinations if peer.notices]
         with self._database.reading() as session:
             row = session.get_one(AnalysisRow, name)
-            identity, state, reason = analyses.identity(row), row.state, row.reason
+            identity = AnalysisIdentity(row.study_instance_uid, row.input_digest, row.created_at)
+            state, reason = row.state, row.reason
         sources = self._notice_sources(name) if peers and state in _WITHOUT_RESULT else []
         if not sources:
             return []

@@ -22,6 +22,7 @@ from dicom_node.database import (
 from dicom_node.domain import (
     AnalysisIdentity,
     ImageStack,
+    ModelIdentity,
     Reading,
     ResultObject,
     SeriesDecision,
@@ -62,12 +63,6 @@ def open_analysis(session: Session, study_instance_uid: str, input_digest: str, 
     name = analysis_id(study_instance_uid, input_digest)
     row = session.get(AnalysisRow, name)
     if row is None:
-        predecessor = session.scalar(
-            sa.select(AnalysisRow.input_digest)
-            .where(AnalysisRow.study_instance_uid == study_instance_uid)
-            .order_by(AnalysisRow.created_at.desc())
-            .limit(1)
-        )
         last_image_at = session.scalar(
             sa.select(sa.func.max(InstanceRow.received_at)).where(
                 InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.id <= last_instance_id
@@ -78,7 +73,6 @@ def open_analysis(session: Session, study_instance_uid: str, input_digest: str, 
             analysis_id=name,
             study_instance_uid=study_instance_uid,
             input_digest=input_digest,
-            predecessor_digest=predecessor,
             last_instance_id=last_instance_id,
             last_image_at=last_image_at or at,
             state=StudyState.QUEUED,
@@ -89,9 +83,28 @@ def open_analysis(session: Session, study_instance_uid: str, input_digest: str, 
     return row
 
 
-def identity(row: AnalysisRow) -> AnalysisIdentity:
-    """What the analysis' results are derived from."""
-    return AnalysisIdentity(row.study_instance_uid, row.input_digest, row.created_at, row.predecessor_digest)
+def identity(session: Session, name: str, model: ModelIdentity, series_instance_uid: str) -> AnalysisIdentity:
+    """What the results of one model on one series are derived from.
+
+    The predecessor is the latest earlier analysis in which the same model, with the same weights, read the same
+    series: only then is there a report that the new one supersedes.
+    """
+    row = session.get_one(AnalysisRow, name)
+    predecessor = session.scalar(
+        sa.select(AnalysisRow.input_digest)
+        .join(FindingRow)
+        .where(
+            AnalysisRow.study_instance_uid == row.study_instance_uid,
+            AnalysisRow.created_at < row.created_at,
+            FindingRow.series_instance_uid == series_instance_uid,
+            FindingRow.model == model.name,
+            FindingRow.model_version == model.version,
+            FindingRow.weights_digest == model.weights_digest,
+        )
+        .order_by(AnalysisRow.created_at.desc())
+        .limit(1)
+    )
+    return AnalysisIdentity(row.study_instance_uid, row.input_digest, row.created_at, predecessor)
 
 
 def mark_queued(session: Session, study_instance_uid: str, last_received_at: datetime, name: str) -> bool:
