@@ -109,10 +109,11 @@ def _training(definition: BundleDefinition, configuration: TrainingConfiguration
     else:
         chosen = f"{validation.fraction:.0%} of the training groups, held out"
     weighted = ", the loss weighted by class" if configuration.class_weights else ""
+    drawn = _SAMPLING[configuration.sampling] + weighted
     return (
         f"{network} from random weights, {configuration.epochs} epochs of {configuration.samples_per_epoch} images,"
-        f" {_SAMPLING[configuration.sampling]}{weighted}; the parameters are in `configs/train.json`. Epoch, temperature"
-        f" and operating points were chosen on {chosen}, with the images as they are and in randomly perturbed copies."
+        f" {drawn}; the parameters are in `configs/train.json`. Epoch, temperature and operating points were chosen on"
+        f" {chosen}, with the images as they are and in randomly perturbed copies."
     )
 
 
