@@ -107,7 +107,7 @@ def _thresholds(axes: Axes, finding: FindingDefinition, truth: IntArray, said: D
         axes.annotate(name, (point.threshold, 0.02), rotation=90, fontsize=8)
     axes.set_xlabel("threshold")
     axes.set_ylim(0, 1.02)
-    axes.legend(loc="lower center")
+    axes.legend(loc="center")
 
 
 _CURVES: dict[str, Callable[[Axes, FindingDefinition, IntArray, DoubleArray], None]] = {
