@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from highdicom.sr import (
-    CoordinatesForMeasurement,
-    CoordinatesForMeasurement3D,
-    ImageRegion,
-    ImageRegion3D,
-    SourceImageForRegion,
-)
+from highdicom.sr import ImageRegion, ImageRegion3D, SourceImageForRegion
 
 from dicom_node.domain import Finding, FloatArray, ImagePlane, SlidePlacement
 from dicom_node.results.request import ResultRequest
@@ -49,31 +43,10 @@ def region(request: ResultRequest, finding: Finding, outline: FloatArray) -> Ima
     Viewers of slides take annotations in slide coordinates, which hold for all levels; without them the region is
     given on the finest level's total pixel matrix.
     """
-    located = _located(request, finding, outline)
-    if located is not None:
-        return ImageRegion3D("POLYGON", *located)
-    return ImageRegion("POLYLINE", outline, _source(request, finding), pixel_origin_interpretation="VOLUME")
-
-
-def coordinates(
-    request: ResultRequest, finding: Finding, outline: FloatArray
-) -> CoordinatesForMeasurement | CoordinatesForMeasurement3D:
-    """The same as coordinates that a measurement is inferred from."""
-    located = _located(request, finding, outline)
-    if located is not None:
-        return CoordinatesForMeasurement3D("POLYGON", *located)
-    # Pixel Origin Interpretation is by default VOLUME for tiled images (PS3.3 C.18.6.1.1).
-    return CoordinatesForMeasurement("POLYLINE", outline, _source(request, finding))
-
-
-def _located(request: ResultRequest, finding: Finding, outline: FloatArray) -> tuple[FloatArray, str] | None:
-    slide = request.stack.slide
-    if slide is None or slide.placement.frame_of_reference_uid is None:
-        return None
-    points = on_glass(slide.placement, request.plane(finding.key_index), outline)
-    return None if points is None else (points.astype(np.float32), slide.placement.frame_of_reference_uid)
-
-
-def _source(request: ResultRequest, finding: Finding) -> SourceImageForRegion:
-    plane = request.plane(finding.key_index)
-    return SourceImageForRegion(plane.sop_class_uid, plane.sop_instance_uid)
+    slide, plane = request.stack.slide, request.plane(finding.key_index)
+    if slide is not None and slide.placement.frame_of_reference_uid is not None:
+        points = on_glass(slide.placement, plane, outline)
+        if points is not None:
+            return ImageRegion3D("POLYGON", points.astype(np.float32), slide.placement.frame_of_reference_uid)
+    source = SourceImageForRegion(plane.sop_class_uid, plane.sop_instance_uid)
+    return ImageRegion("POLYLINE", outline, source, pixel_origin_interpretation="VOLUME")

@@ -14,7 +14,6 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
     CoordinatesForMeasurement,
-    CoordinatesForMeasurement3D,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     ImageContentItem,
@@ -107,12 +106,13 @@ def _group(request: ResultRequest, finding: Finding) -> Group:
 
     OHIF shows a group only where it has coordinates, so the probability of a finding without a region is
     inferred from a mark at the corner of the key image. PixelMed takes all groups of a report for one template:
-    next to a finding with a region, that mark is a region.
+    next to a finding with a region, that mark is a region. So it is on slides, where OHIF fails to open a study whose
+    report has a group without a region.
     """
     source = _region_source(request, finding)
     content: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(
-            uid=request.identity(_KIND).tracking_uid(finding.number), identifier=wording.sentence(finding)
+            uid=request.identity(_KIND).tracking_uid(finding.number), identifier=_tracking_identifier(request, finding)
         ),
         "finding_type": concepts.concept(finding.code),
         "finding_sites": [_site(finding)],
@@ -124,7 +124,7 @@ def _group(request: ResultRequest, finding: Finding) -> Group:
     )
     outline = _outline(request, finding)
     on_slide = request.stack.slide is not None
-    if any(other.region is not None for other in request.reading.findings):
+    if on_slide or any(other.region is not None for other in request.reading.findings):
         return PlanarROIMeasurementsAndQualitativeEvaluations(
             referenced_region=slide_region.region(request, finding, outline)
             if on_slide
@@ -132,15 +132,19 @@ def _group(request: ResultRequest, finding: Finding) -> Group:
             measurements=[_probability(finding, None), threshold],
             **content,
         )
-    mark = (
-        slide_region.coordinates(request, finding, outline)
-        if on_slide
-        else CoordinatesForMeasurement("POLYLINE", outline, source)
-    )
     return MeasurementsAndQualitativeEvaluations(
-        measurements=[_probability(finding, mark), threshold],
+        measurements=[_probability(finding, CoordinatesForMeasurement("POLYLINE", outline, source)), threshold],
         **content,
     )
+
+
+def _tracking_identifier(request: ResultRequest, finding: Finding) -> str:
+    """The whole answer, since viewers show it as the name of the region."""
+    sentence = wording.sentence(finding)
+    if request.stack.slide is None:
+        return sentence
+    # OHIF's microscopy mode takes what stands in parentheses here for JSON, and fails to open the study.
+    return sentence.replace(" (", ", ").replace("(", "").replace(")", "")
 
 
 def _outline(request: ResultRequest, finding: Finding) -> FloatArray:
@@ -151,9 +155,7 @@ def _outline(request: ResultRequest, finding: Finding) -> FloatArray:
     return np.asarray(finding.region, np.float32) if on_slide is None else on_slide
 
 
-def _probability(
-    finding: Finding, coordinates: CoordinatesForMeasurement | CoordinatesForMeasurement3D | None
-) -> Measurement:
+def _probability(finding: Finding, coordinates: CoordinatesForMeasurement | None) -> Measurement:
     return Measurement(
         concepts.probability_of(finding),
         _percentage(finding.probability),

@@ -111,6 +111,12 @@ def _place(row: int, column: int) -> Dataset:
     return group
 
 
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
 def _header(rows: int, columns: int, microns: float, tile: int) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = VLWholeSlideMicroscopyImageStorage
@@ -139,6 +145,8 @@ def _header(rows: int, columns: int, microns: float, tile: int) -> Dataset:
     dataset.ImageOrientationSlide = list(ORIENTATION)
     path = Dataset()
     path.OpticalPathIdentifier = "1"
+    path.IlluminationTypeCodeSequence = [_code("111744", "DCM", "Brightfield illumination")]
+    path.IlluminationColorCodeSequence = [_code("414298005", "SCT", "Full Spectrum")]
     dataset.OpticalPathSequence = [path]
     measures, shared = Dataset(), Dataset()
     measures.PixelSpacing = [microns / 1000, microns / 1000]

@@ -19,7 +19,7 @@ from tests.imaging.slides import FRAME_OF_REFERENCE, ORIGIN_MM, picture, write_s
 from tests.inference.slide_bundle import write_slide_bundle
 from tests.peers.validators import errors_in, missing_validators
 from tests.results import cases
-from tests.results.test_structured_report import items, parsed
+from tests.results.test_structured_report import parsed
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ def test_region_is_a_polygon_on_the_glass_around_the_patch(positive: Results) ->
     assert x == pytest.approx(ORIGIN_MM[0] - 0.384, abs=0.015)
     assert y == pytest.approx(ORIGIN_MM[1] - 0.307, abs=0.015)
     assert z == 0
+
+
+def test_tracking_identifier_has_no_parentheses_that_ohif_would_read_as_json(positive: Results) -> None:
+    (group,) = parsed(positive.report).get_planar_roi_measurement_groups()
+
+    assert group.tracking_identifier == "Metastasis: present, probability 99.96 %, threshold 50 %, balanced"
 
 
 def test_report_names_every_level_in_evidence(positive: Results) -> None:
@@ -118,9 +124,9 @@ def test_capture_shows_the_slide_in_colour_and_its_key_tiles(positive: Results) 
 def test_negative_slide_says_so_and_shows_where_it_looked_most(reader: ModelReader, tmp_path: Path) -> None:
     negative = results(reader, write_slide(tmp_path, picture(patch=False)))
 
-    (group,) = parsed(negative.report).get_image_measurement_groups()
+    (group,) = parsed(negative.report).get_planar_roi_measurement_groups()
     assert group.tracking_identifier.startswith("Metastasis: absent")
-    assert {item.ValueType for item in items(negative.report)} >= {"SCOORD3D"}
+    assert group.roi.ValueType == "SCOORD3D"
     assert "absent" in negative.capture.ImageComments
 
 
