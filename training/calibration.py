@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,15 +37,25 @@ def calibrate_bundle(folder: Path, run: Path) -> BundleManifest:
     yaml.indent(mapping=2, sequence=4, offset=2)
     path = folder / MANIFEST_FILE
     document = yaml.load(path.read_text(encoding="utf-8"))
-    document["calibration"] = calibration.model_dump()
+    _update(document.setdefault("calibration", {}), calibration.model_dump())
     for finding, entry in zip(definition.manifest.findings, document["findings"], strict=True):
         positive = [definition.manifest.classes.index(name) for name in finding.classes]
         truth = np.isin(said.labels, positive).astype(np.int64)
         points = choose_operating_points(truth, probabilities[:, positive].sum(axis=1), said.perturbed)
-        entry["operating_points"] = {name: point.model_dump(exclude_none=True) for name, point in points.items()}
+        chosen = {name: point.model_dump(exclude_none=True) for name, point in points.items()}
+        _update(entry["operating_points"], chosen)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     return load_manifest(path)
+
+
+def _update(document: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Set values in place: comments and blank lines hang on the entries that are there."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and key in document:
+            _update(document[key], value)
+        else:
+            document[key] = value
 
 
 def best_temperature(said: ValidationLogits) -> float:

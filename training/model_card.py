@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def model_card(folder: Path) -> str:
 def _performance(definition: BundleDefinition, evaluation: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in evaluation["images_per_class"].items())
     parts = [
-        f"{evaluation['images']} images ({counts}) of {evaluation['groups']} patients or scans that the training"
-        " never saw. Brackets hold the 95 % interval of 1000 bootstrap samples of whole patients or scans.",
+        f"{evaluation['images']} images ({counts}){_origin(evaluation)}. Brackets hold the 95 % interval of 1000"
+        " bootstrap samples.",
         _table(("most probable class", "value"), [(_words(k), _estimate(v)) for k, v in evaluation["overall"].items()]),
         "Confusion matrix (rows: truth, columns: most probable class):",
         _table(
@@ -72,6 +73,13 @@ def _performance(definition: BundleDefinition, evaluation: Mapping[str, Any]) ->
         if finding.name in evaluation.get("by_group", {}):
             parts.append(_by_group(evaluation["by_group"][finding.name]))
     return "\n\n".join(parts)
+
+
+def _origin(evaluation: Mapping[str, Any]) -> str:
+    if evaluation["groups"] == evaluation["images"]:
+        return "; which patient each is of is not known"
+    groups = evaluation["groups"]
+    return f" of {groups} patients or scans, none of them in training; these are drawn whole for the intervals"
 
 
 def _operating_points(points: Mapping[str, Mapping[str, Any]]) -> str:
@@ -153,6 +161,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _estimate(estimate: Mapping[str, float]) -> str:
+    if estimate["value"] is None or math.isnan(estimate["value"]):
+        return "undefined"
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
