@@ -22,6 +22,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd orthanc && ../$(BIN)/mypy --strict --explicit-package-bases --ignore-missing-imports route_to_node.py node_routing
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import socket
 
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 
 from dicom_node import __version__
 from dicom_node.domain import IMPLEMENTATION_CLASS_UID
+
+VERIFICATION = UID("1.2.840.10008.1.1")
+"""Verification SOP class (PS3.4 A.4)."""
 
 
 def identify(entity: AE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -160,7 +161,16 @@ def card(model: Model, models: Models = MODELS) -> None:
 
 def _write_json(content: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_defined(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _defined(content: Any) -> Any:
+    """``content`` with null where a figure is not defined: JSON has no NaN (RFC 8259), and strict readers refuse it."""
+    if isinstance(content, Mapping):
+        return {key: _defined(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_defined(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def _rounded(value: float | None) -> str:

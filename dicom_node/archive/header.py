@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,10 +10,10 @@ from typing import BinaryIO
 import pydicom
 from pydicom import uid
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.archive.wholeness import DataSetWalker, Truncated
 from dicom_node.domain import MANUFACTURER
+from dicom_node.part10 import BROKEN
 from dicom_node.receive.contexts import ANALYSABLE_SOP_CLASSES
 from dicom_node.receive.refusal import Refused, StoreStatus
 
@@ -81,18 +79,7 @@ def read_header(path: Path) -> InstanceHeader:
         if error.errno is not None:
             raise Refused(StoreStatus.OUT_OF_RESOURCES, f"file cannot be read: {error.strerror}") from error
         raise Refused(StoreStatus.CANNOT_UNDERSTAND, "data set ends inside an element") from error
-    except (
-        InvalidDicomError,
-        EOFError,
-        AttributeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        OverflowError,
-        NotImplementedError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except BROKEN as error:
         raise Refused(StoreStatus.CANNOT_UNDERSTAND, f"data set cannot be parsed ({type(error).__name__})") from error
     return header
 

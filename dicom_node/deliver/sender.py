@@ -12,12 +12,11 @@ from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.config import Peer
 from dicom_node.deliver.outcome import judge
 from dicom_node.domain import DeliveryAttempt, DeliveryState
-from dicom_node.transport import identify, send_without_delay
+from dicom_node.transport import VERIFICATION, identify, send_without_delay
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Sender:
 
     def echo(self, peer: Peer) -> str | None:
         """C-ECHO; None when the peer answered success, else what went wrong and what to check."""
-        association = self._associate(peer, [build_context(Verification)])
+        association = self._associate(peer, [build_context(VERIFICATION)])
         try:
             if not association.is_established:
                 return why_not_established(association, peer)

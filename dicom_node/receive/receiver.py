@@ -13,13 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.config import Config
 from dicom_node.domain import Association
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.refusal import Refused, StoreStatus
-from dicom_node.transport import identify, send_without_delay
+from dicom_node.transport import VERIFICATION, identify, send_without_delay
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class Receiver:
         entity.require_called_aet = True
         if settings.senders == "listed":
             entity.require_calling_aet = [peer.ae_title for peer in self._config.peers if peer.sends]
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(VERIFICATION)
         for sop_class in ACCEPTED_SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         handlers: list[Any] = [
