@@ -291,6 +291,11 @@ class ResultKind(StrEnum):
     PARAMETRIC_MAP = "PM"
     SEGMENTATION = "SEG"
 
+    @property
+    def in_words(self) -> str:
+        """Such as ``Structured report``."""
+        return self.name.replace("_", " ").capitalize()
+
 
 class StudyState(StrEnum):
     """Where a study is on its way; the last three are ends that say so on the status page."""

@@ -295,11 +295,14 @@ class StudyWorkflow(DBOSConfiguredInstance):
         delay = retry_delay(attempt, self._config.deliver, random.random()) if retry else None  # noqa: S311 - jitter
         at = now()
         with self._database.session.begin() as session:
-            study_instance_uid = session.get_one(AnalysisRow, name).study_instance_uid
+            row = session.get_one(AnalysisRow, name)
             ledger.record(session, destination, outcomes, at, _after(at, delay))
             for state, message in {(outcome.state, outcome.message) for outcome in outcomes.values()}:
                 count = sum(outcome.state is state and outcome.message == message for outcome in outcomes.values())
-                analyses.add_event(session, study_instance_uid, f"{count} objects to {destination}: {message}.")
+                # A destination that is down for days is one line of the timeline, not one for each attempt.
+                since = row.created_at if state is DeliveryState.RETRYING else None
+                text = f"{count} objects to {destination}: {message}."
+                analyses.add_event(session, row.study_instance_uid, text, since)
             self._settle(session, name)
         return delay
 
