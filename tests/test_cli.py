@@ -147,6 +147,27 @@ def test_predict_writes_a_row_a_file_and_the_reason_of_a_refusal(
     assert "b.jpg" in broken["refused"]
 
 
+def test_a_radiograph_and_its_monochrome1_twin_have_the_same_probability(
+    run, tmp_path: Path, phantom_radiograph: Dataset
+) -> None:
+    folder = tmp_path / "twins"
+    folder.mkdir()
+    bright, dark = phantom_radiograph, pydicom.Dataset(phantom_radiograph)
+    assert bright.PhotometricInterpretation == "MONOCHROME2"
+    top = (1 << bright.BitsStored) - 1
+    dark.file_meta = bright.file_meta
+    dark.PhotometricInterpretation, dark.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+    dark.PixelData = (top - bright.pixel_array).astype("<u2").tobytes()
+    dark.WindowCenter = top - bright.WindowCenter + 1  # the mirror of a linear window (PS3.3 C.11.2.1.2)
+    pydicom.dcmwrite(folder / "1.dcm", bright, enforce_file_format=True)
+    pydicom.dcmwrite(folder / "2.dcm", dark, enforce_file_format=True)
+
+    assert run("predict", "--model", "chest_xray", folder, "--csv", tmp_path / "table.csv").exit_code == 0
+
+    first, second = _table(tmp_path / "table.csv")
+    assert float(first["pneumonia"]) == pytest.approx(float(second["pneumonia"]), abs=1e-6)
+
+
 def test_predict_names_the_models_there_are(run, tmp_path: Path) -> None:
     Image.effect_noise((32, 32), 64).save(tmp_path / "a.png")
 
