@@ -78,6 +78,7 @@ def serve(config: ConfigOption = None) -> None:
         f"dicom-node {__version__}: DICOM {settings.node.ae_title} on port {settings.receive.port}, "
         f"status page http://{settings.web.host}:{settings.web.port}/",
         highlight=False,
+        soft_wrap=True,
     )
     supervise(config_path(config))
 
