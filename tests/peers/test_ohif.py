@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as NotInTime
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -16,6 +17,7 @@ from tests.peers.traffic import Results, SentStudy, wait_for_results
 pytestmark = pytest.mark.skipif(bool(ohif.missing()), reason=ohif.missing())
 
 LOADING_MS = 60_000
+OPENINGS = 3
 VIEWPORT_SHOWS_PIXELS = """(wanted) => {
     const canvas = document.querySelector('canvas.cornerstone-canvas');
     if (!canvas) return false;
@@ -54,13 +56,13 @@ def test_the_report_opens_on_the_key_image_with_the_finding_drawn(
 ) -> None:
     study: SentStudy = request.getfixturevalue(sent)
     results = wait_for_results(orthanc, node, study)
-    page.goto(f"{viewer}/viewer?StudyInstanceUIDs={study.study_instance_uid}")
+    address = f"{viewer}/viewer?StudyInstanceUIDs={study.study_instance_uid}"
+    drawn = page.locator("svg.svg-layer :is(path, polyline, line, polygon)").first
 
-    open_series(page, results.reports[0])
+    open_until_drawn(page, address, results.reports[0], drawn)
 
     try:
-        drawn = page.locator("svg.svg-layer :is(path, polyline, line, polygon)")
-        expect(drawn.first).to_be_attached(timeout=LOADING_MS)
+        expect(drawn).to_be_attached()
         page.wait_for_function(VIEWPORT_SHOWS_PIXELS, arg="lit", timeout=LOADING_MS)
     finally:
         page.screenshot(path=str(artefacts / f"{sent}-report.png"))
@@ -89,6 +91,22 @@ def test_the_secondary_capture_opens(
     # The images themselves are grey.
     page.wait_for_function(VIEWPORT_SHOWS_PIXELS, arg="hue", timeout=LOADING_MS)
     page.screenshot(path=str(artefacts / f"{sent}-capture.png"))
+
+
+def open_until_drawn(page: Page, address: str, report: Dataset, drawn: Locator) -> None:
+    """Open a report, again if need be.
+
+    On a busy machine OHIF now and then shows the image of a report that it loads for the first time without its
+    annotations, until it is opened anew; the same report, opened twice over, is drawn.
+    """
+    for _ in range(OPENINGS):
+        page.goto(address)
+        open_series(page, report)
+        try:
+            drawn.wait_for(state="attached", timeout=LOADING_MS / OPENINGS)
+        except NotInTime:
+            continue
+        return
 
 
 def open_series(page: Page, item: Dataset) -> None:
