@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -23,10 +24,14 @@ DoubleArray = npt.NDArray[np.float64]
 
 
 class ModelReader:
-    """Reads image stacks with one loaded bundle; not to be shared between threads."""
+    """Reads image stacks with one loaded bundle, one at a time: threads that share a reader wait for one another.
+
+    Grad-CAM keeps activations and gradients on the network between its passes, which two readings would mix up.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self._turn = threading.Lock()
         layer = bundle.manifest.saliency
         self._saliency = Saliency(bundle, layer.target_layer) if layer is not None else None
         self._slide_reader = SlideReader(bundle)
@@ -62,8 +67,12 @@ class ModelReader:
             UnreadableImage: the tiles of a slide cannot be decoded.
             BundleError: the network's output does not fit the manifest.
         """
-        if stack.slide is not None:
-            return self._slide_reader.read(stack, stack.slide, series_instance_uid)
+        with self._turn:
+            if stack.slide is not None:
+                return self._slide_reader.read(stack, stack.slide, series_instance_uid)
+            return self._read_images(stack, series_instance_uid)
+
+    def _read_images(self, stack: ImageStack, series_instance_uid: str) -> Reading:
         started = time.perf_counter()
         scores = score_images(self._bundle, stack)
         findings = tuple(

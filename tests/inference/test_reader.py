@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,17 @@ def test_wrong_number_of_classes_is_found_when_warming_up(tmp_path: Path) -> Non
 )
 def test_operating_point_decides(probability: float, evaluation: Evaluation) -> None:
     assert evaluate(probability, OperatingPoint(threshold=0.8, indeterminate_below=0.4)) is evaluation
+
+
+def test_threads_that_share_a_reader_read_as_one_would(reader: ModelReader) -> None:
+    stacks = [_ct(5, seed) for seed in range(6)]
+    alone = [reader.read(stack, "1.2.3").findings[0] for stack in stacks]
+
+    with ThreadPoolExecutor(6) as pool:
+        together = [reading.findings[0] for reading in pool.map(lambda stack: reader.read(stack, "1.2.3"), stacks)]
+
+    for one, other in zip(alone, together, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-6)
+        assert (one.heat_map is None) == (other.heat_map is None)
+        if one.heat_map is not None and other.heat_map is not None:
+            assert one.heat_map == pytest.approx(other.heat_map, abs=1e-4)
