@@ -248,6 +248,16 @@ class BundleManifest(_Strict):
                 raise ValueError("input.tile_step must not be larger than input.tile_size: tissue would be passed over")
         return self
 
+    def class_indices(self, finding: FindingDefinition) -> list[int]:
+        """Where the classes of a finding lie in the network's output."""
+        return [self.classes.index(name) for name in finding.classes]
+
+    def sought_indices(self) -> list[int]:
+        """Where the classes that any finding asks for lie; of the first finding where that would be all classes."""
+        sought = {name for finding in self.findings for name in finding.classes}
+        indices = [index for index, name in enumerate(self.classes) if name in sought]
+        return self.class_indices(self.findings[0]) if len(indices) == len(self.classes) else indices
+
 
 def load_manifest(path: Path) -> BundleManifest:
     """Read and check ``node.yaml``.

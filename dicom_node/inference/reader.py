@@ -93,15 +93,11 @@ class ModelReader:
     def _series_classes(self, stack: ImageStack, scores: DoubleArray) -> dict[str, float]:
         """Mean class probabilities where the findings together are most probable."""
         manifest = self._bundle.manifest
-        sought = {name for finding in manifest.findings for name in finding.classes}
-        abnormal = [index for index, name in enumerate(manifest.classes) if name in sought]
-        if len(abnormal) == len(manifest.classes):
-            abnormal = self._class_indices(manifest.findings[0])
-        means = self._strongest(stack, scores[:, abnormal].sum(axis=1)).shares @ scores
+        means = self._strongest(stack, scores[:, manifest.sought_indices()].sum(axis=1)).shares @ scores
         return {name: float(mean) for name, mean in zip(manifest.classes, means, strict=True)}
 
     def _finding(self, number: int, definition: FindingDefinition, stack: ImageStack, scores: DoubleArray) -> Finding:
-        classes = self._class_indices(definition)
+        classes = self._bundle.manifest.class_indices(definition)
         probabilities = scores[:, classes].sum(axis=1).clip(0, 1)
         stretch = self._strongest(stack, probabilities)
         key = stretch.indices[0]
@@ -143,9 +139,6 @@ class ModelReader:
     def _region(self, heat_map: FloatArray | None) -> Polygon | None:
         saliency = self._bundle.manifest.saliency
         return outline(heat_map, saliency.region_threshold) if saliency and heat_map is not None else None
-
-    def _class_indices(self, definition: FindingDefinition) -> list[int]:
-        return [self._bundle.manifest.classes.index(name) for name in definition.classes]
 
 
 def _positions(stack: ImageStack) -> list[float] | None:

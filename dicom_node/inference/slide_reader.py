@@ -93,16 +93,13 @@ class SlideReader:
 
     def _slide_classes(self, scored: _ScoredSlide) -> dict[str, float]:
         """Mean class probabilities where the findings together are most probable."""
-        sought = {name for finding in self._manifest.findings for name in finding.classes}
-        abnormal = [index for index, name in enumerate(self._manifest.classes) if name in sought]
-        if len(abnormal) == len(self._manifest.classes):
-            abnormal = self._class_indices(self._manifest.findings[0])
-        members = self._strongest(scored.scores[..., abnormal].sum(axis=-1), scored.grid).members
+        sought = scored.scores[..., self._manifest.sought_indices()].sum(axis=-1)
+        members = self._strongest(sought, scored.grid).members
         means = scored.scores[members].mean(axis=0)
         return {name: float(mean) for name, mean in zip(self._manifest.classes, means, strict=True)}
 
     def _finding(self, number: int, definition: FindingDefinition, scored: _ScoredSlide) -> Finding:
-        probabilities = scored.scores[..., self._class_indices(definition)].sum(axis=-1).clip(0, 1)
+        probabilities = scored.scores[..., self._manifest.class_indices(definition)].sum(axis=-1).clip(0, 1)
         strongest = self._strongest(probabilities, scored.grid)
         point = definition.operating_points[definition.operating_point]
         evaluation = evaluate(strongest.probability, point)
@@ -139,9 +136,6 @@ class SlideReader:
         means = local_means(probabilities, scored.grid.tissue, self._side(scored.grid))
         saliency = self._manifest.saliency or Saliency(target_layer="")
         return outline(_on_overview(means, scored), saliency.region_threshold)
-
-    def _class_indices(self, definition: FindingDefinition) -> list[int]:
-        return [self._manifest.classes.index(name) for name in definition.classes]
 
 
 def _as_stack(tiles: ByteArray) -> ImageStack:
