@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from dicom_node.config import Config
-from dicom_node.database import Database
+from dicom_node.database import Database, NewerDatabase
 from dicom_node.deliver.sender import Sender
 from dicom_node.inference.definition import BundleError
 from dicom_node.inference.discovery import check_bundle
@@ -76,6 +76,8 @@ def _database(config: Config) -> CheckResult:
         database = Database(config.database_url)
         database.create_tables()
         database.close()
+    except NewerDatabase as error:
+        return CheckResult("database", False, f"{shown}: {error}")
     except (sa.exc.SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         return CheckResult("database", False, f"{shown} does not work ({error}): check node.database_url")
     return CheckResult("database", True, shown)

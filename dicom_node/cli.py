@@ -54,12 +54,15 @@ def _peer(address: str) -> Peer:
 
 
 def _run(run: Callable[[Config], None], config: Path | None) -> None:
+    from dicom_node.database import NewerDatabase
     from dicom_node.processes import configure_logging
 
     settings = _config(config)
     configure_logging(settings.node.log_level)
     try:
         run(settings)
+    except NewerDatabase as error:
+        raise _fail(f"cannot start: {error}.") from error
     except OSError as error:
         raise _fail(
             f"cannot start: {error.strerror or error}. Check ports and data folder (dicom-node check)."

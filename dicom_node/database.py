@@ -269,6 +269,10 @@ class RefusalRow(Base):
     reason: Mapped[str] = mapped_column(sa.Text)
 
 
+class NewerDatabase(Exception):
+    """The tables are of a newer release of the node than this one; the text says what to do."""
+
+
 class Database:
     """The engine and its sessions. SQLite runs in WAL mode with full synchronisation: a commit is durable.
 
@@ -287,9 +291,14 @@ class Database:
         self.reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
 
     def create_tables(self) -> None:
-        """Create what is missing; safe to call from several processes at once."""
-        with self.engine.begin() as connection:
-            Base.metadata.create_all(connection)
+        """Create the tables, or bring those of an earlier release up to date; several processes may do so at once.
+
+        Raises:
+            NewerDatabase: the tables are of a newer release.
+        """
+        from dicom_node.migrations import bring_up_to_date  # they import the models above
+
+        bring_up_to_date(self.engine)
 
     def close(self) -> None:
         """Give the connections back."""

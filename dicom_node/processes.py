@@ -30,6 +30,7 @@ def configure_logging(level: str) -> None:
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.getLogger("highdicom").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"pydicom\.")
 

@@ -1,0 +1,1 @@
+"""The changes of the schema, each building on the one before."""
