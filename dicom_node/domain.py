@@ -203,6 +203,21 @@ class KeyTile:
     probability: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyImage:
+    r"""An image that is shown for a finding: ``index`` into the stack, and where the model looked on it.
+
+    ``heat_map`` is float32 (H, W) on the image's own pixel grid, in [0, 1] with its own peak at 1, or None. ``region``
+    is the outline of the hot area as (column, row) vertices in the SCOORD convention (PS3.3 C.18.6.1.1: the top left
+    corner of the top left pixel is 0\0, its centre 0.5\0.5), closed (first vertex repeated last), or None where there
+    is nothing to draw.
+    """
+
+    index: int
+    heat_map: FloatArray | None = None
+    region: tuple[tuple[float, float], ...] | None = None
+
+
 class Evaluation(StrEnum):
     """What the model says of a finding, once its probability is held against the operating point."""
 
@@ -213,18 +228,14 @@ class Evaluation(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    r"""One question a model answers on one series, and its answer.
+    """One question a model answers on one series, and its answer.
 
-    ``key_index`` is the index into the stack of the image that carries the finding most; ``key_indices`` are
-    all the images shown for it, most telling first. ``heat_map`` is float32 (H, W) in [0, 1] on the key
-    image's own pixel grid, or None. ``region`` is the outline of the hot area as (column, row) vertices in
-    the SCOORD convention (PS3.3 C.18.6.1.1: the top left corner of the top left pixel is 0\0, its centre
-    0.5\0.5), closed (first vertex repeated last), or None where there is nothing to draw.
-    ``image_probabilities`` holds the probability of this finding for each image of the stack.
-    ``laterality`` is "left", "right" or None.
+    ``key_images`` are the images shown for it, most telling first, at least one; the first is *the* key image.
+    ``image_probabilities`` holds the probability of this finding for each image of the stack. ``laterality`` is
+    "left", "right" or None.
 
-    On whole slides the key image is the overview: ``heat_map`` is the probability of the tissue there and
-    ``region`` is drawn on it; ``key_tiles`` are the tiles that speak most for the finding.
+    On whole slides the key image is the overview: its ``heat_map`` is the probability of the tissue there and
+    its ``region`` is drawn on it; ``key_tiles`` are the tiles that speak most for the finding.
     """
 
     number: int
@@ -236,13 +247,25 @@ class Finding:
     operating_point_name: str
     operating_point: OperatingPoint
     evaluation: Evaluation
-    key_index: int
-    key_indices: tuple[int, ...]
+    key_images: tuple[KeyImage, ...]
     image_probabilities: tuple[float, ...]
-    heat_map: FloatArray | None = None
-    region: tuple[tuple[float, float], ...] | None = None
     laterality: str | None = None
     key_tiles: tuple[KeyTile, ...] = ()
+
+    @property
+    def key_index(self) -> int:
+        """The index into the stack of the image that carries the finding most."""
+        return self.key_images[0].index
+
+    @property
+    def heat_map(self) -> FloatArray | None:
+        """Where the model looked on the key image."""
+        return self.key_images[0].heat_map
+
+    @property
+    def region(self) -> tuple[tuple[float, float], ...] | None:
+        """The outline of the hot area on the key image."""
+        return self.key_images[0].region
 
 
 @dataclass(frozen=True, slots=True)

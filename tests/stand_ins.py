@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dicom_node.domain import Evaluation, Finding, ImageStack, ModelIdentity, NotApplicable, Reading
+from dicom_node.domain import Evaluation, Finding, ImageStack, KeyImage, ModelIdentity, NotApplicable, Reading
 from dicom_node.manifest import BundleManifest
 
 MANIFEST = BundleManifest.model_validate(
@@ -32,6 +32,7 @@ MANIFEST = BundleManifest.model_validate(
         ],
     }
 )
+SQUARE = ((4.0, 4.0), (8.0, 4.0), (8.0, 8.0), (4.0, 8.0), (4.0, 4.0))
 
 
 class StandInReader:
@@ -62,11 +63,8 @@ class StandInReader:
             operating_point_name="balanced",
             operating_point=definition.operating_points["balanced"],
             evaluation=Evaluation.PRESENT,
-            key_index=middle,
-            key_indices=(middle,),
+            key_images=(KeyImage(middle, heat_map, SQUARE),),
             image_probabilities=(0.9,) * len(stack.planes),
-            heat_map=heat_map,
-            region=((4.0, 4.0), (8.0, 4.0), (8.0, 8.0), (4.0, 8.0), (4.0, 4.0)),
         )
         return Reading(
             self.identity, MANIFEST, series_instance_uid, {"normal": 0.1, "tumour": 0.9}, (finding,), seconds=0.1

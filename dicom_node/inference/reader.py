@@ -8,13 +8,13 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain import Evaluation, Finding, FloatArray, ImagePlane, ImageStack, Reading
+from dicom_node.domain import Evaluation, Finding, ImagePlane, ImageStack, KeyImage, Reading
 from dicom_node.geometry import position_along_normal
 from dicom_node.inference.aggregation import Stretch, strongest_image, strongest_stretch
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.laterality import side
 from dicom_node.inference.operating_point import evaluate
-from dicom_node.inference.region import Polygon, outline
+from dicom_node.inference.region import outline
 from dicom_node.inference.saliency import Saliency
 from dicom_node.inference.scoring import score_images
 from dicom_node.inference.slide_reader import SlideReader
@@ -100,13 +100,13 @@ class ModelReader:
         classes = self._bundle.manifest.class_indices(definition)
         probabilities = scores[:, classes].sum(axis=1).clip(0, 1)
         stretch = self._strongest(stack, probabilities)
-        key = stretch.indices[0]
+        keys = stretch.indices[: self._bundle.manifest.aggregation.key_slices]
         point = definition.operating_points[definition.operating_point]
         evaluation = evaluate(stretch.probability, point)
-        heat_map: FloatArray | None = None
+        key_images = tuple(KeyImage(key) for key in keys)
         if evaluation is not Evaluation.ABSENT:
-            strongest_class = classes[int(np.argmax(scores[key, classes]))]
-            heat_map = self._heat_map(stack, key, strongest_class)
+            strongest_class = classes[int(np.argmax(scores[keys[0], classes]))]
+            key_images = tuple(self._explained(stack, key, strongest_class) for key in keys)
         return Finding(
             number=number,
             name=definition.name,
@@ -117,12 +117,9 @@ class ModelReader:
             operating_point_name=definition.operating_point,
             operating_point=point,
             evaluation=evaluation,
-            key_index=key,
-            key_indices=stretch.indices[: self._bundle.manifest.aggregation.key_slices],
+            key_images=key_images,
             image_probabilities=tuple(float(probability) for probability in probabilities),
-            heat_map=heat_map,
-            region=self._region(heat_map),
-            laterality=_laterality(definition, heat_map, stack, key),
+            laterality=_laterality(definition, key_images[0], stack),
         )
 
     def _strongest(self, stack: ImageStack, probabilities: DoubleArray) -> Stretch:
@@ -131,14 +128,13 @@ class ModelReader:
             return strongest_image(list(probabilities))
         return strongest_stretch(list(probabilities), positions, self._bundle.manifest.aggregation.extent_mm)
 
-    def _heat_map(self, stack: ImageStack, key: int, class_index: int) -> FloatArray | None:
-        if self._saliency is None:
-            return None
-        return self._saliency.heat_map(self._bundle.preprocessing.display_image(stack, key), class_index)
-
-    def _region(self, heat_map: FloatArray | None) -> Polygon | None:
-        saliency = self._bundle.manifest.saliency
-        return outline(heat_map, saliency.region_threshold) if saliency and heat_map is not None else None
+    def _explained(self, stack: ImageStack, index: int, class_index: int) -> KeyImage:
+        """A key image with its heat map and region; one after another, since as many as a stretch has may be shown."""
+        settings = self._bundle.manifest.saliency
+        if self._saliency is None or settings is None:
+            return KeyImage(index)
+        heat_map = self._saliency.heat_map(self._bundle.preprocessing.display_image(stack, index), class_index)
+        return KeyImage(index, heat_map, None if heat_map is None else outline(heat_map, settings.region_threshold))
 
 
 def _positions(stack: ImageStack) -> list[float] | None:
@@ -151,7 +147,7 @@ def _positions(stack: ImageStack) -> list[float] | None:
     return positions
 
 
-def _laterality(definition: FindingDefinition, heat_map: FloatArray | None, stack: ImageStack, key: int) -> str | None:
-    if not definition.paired_site or heat_map is None or not stack.hounsfield:
+def _laterality(definition: FindingDefinition, key: KeyImage, stack: ImageStack) -> str | None:
+    if not definition.paired_site or key.heat_map is None or not stack.hounsfield:
         return None
-    return side(heat_map, stack.pixels[key], stack.planes[key])
+    return side(key.heat_map, stack.pixels[key.index], stack.planes[key.index])

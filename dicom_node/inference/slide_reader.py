@@ -17,6 +17,7 @@ from dicom_node.domain import (
     FloatArray,
     ImagePlane,
     ImageStack,
+    KeyImage,
     KeyTile,
     Reading,
     TiledSlide,
@@ -103,10 +104,9 @@ class SlideReader:
         strongest = self._strongest(probabilities, scored.grid)
         point = definition.operating_points[definition.operating_point]
         evaluation = evaluate(strongest.probability, point)
-        heat_map, region = None, None
+        overview = KeyImage(0)
         if evaluation is not Evaluation.ABSENT:
-            heat_map = _on_overview(probabilities, scored)
-            region = self._region(probabilities, scored)
+            overview = KeyImage(0, _on_overview(probabilities, scored), self._region(probabilities, scored))
         return Finding(
             number=number,
             name=definition.name,
@@ -117,11 +117,8 @@ class SlideReader:
             operating_point_name=definition.operating_point,
             operating_point=point,
             evaluation=evaluation,
-            key_index=0,
-            key_indices=(0,),
+            key_images=(overview,),
             image_probabilities=(strongest.probability,),
-            heat_map=heat_map,
-            region=region,
             key_tiles=_key_tiles(probabilities, scored, self._manifest.aggregation.key_slices),
         )
 

@@ -72,8 +72,8 @@ def _reference_sources(dataset: Dataset, request: ResultRequest) -> None:
     """Name the images that are shown (General Reference, PS3.3 C.12.4)."""
     shown: dict[str, Dataset] = {}
     for finding in request.reading.findings:
-        for index in (finding.key_index, *finding.key_indices):
-            plane, item = request.plane(index), Dataset()
+        for key in finding.key_images:
+            plane, item = request.plane(key.index), Dataset()
             item.ReferencedSOPClassUID = plane.sop_class_uid
             item.ReferencedSOPInstanceUID = plane.sop_instance_uid
             shown.setdefault(plane.sop_instance_uid, item)
@@ -90,7 +90,7 @@ def _pages(request: ResultRequest) -> list[Page]:
 
 def _pages_of(request: ResultRequest, finding: Finding, ranked: tuple[Finding, ...]) -> list[Page]:
     """The key image with and without heat, then the other key images two by two."""
-    others = [index for index in finding.key_indices if index != finding.key_index]
+    others = [key.index for key in finding.key_images[1:]]
     plain = _panel(request, finding.key_index, "Key image")
     right: Panel | Statement = (
         _statement(request, finding, ranked) if finding.heat_map is None else _heat_panel(request, finding)

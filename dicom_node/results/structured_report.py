@@ -218,7 +218,7 @@ def image_library(request: ResultRequest) -> ContainerContentItem:
     """
     indices: dict[int, None] = {}
     for finding in wording.by_importance(request.reading.findings):
-        indices |= dict.fromkeys((finding.key_index, *finding.key_indices))
+        indices |= dict.fromkeys(key.index for key in finding.key_images)
     group = ContainerContentItem(concepts.IMAGE_LIBRARY_GROUP, False, relationship_type="CONTAINS")
     group.ContentSequence = ContentSequence(
         [

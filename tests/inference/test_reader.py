@@ -66,8 +66,8 @@ def test_reading_describes_the_whole_series(reader: ModelReader, tiny_bundle: Bu
     assert reading.class_probabilities["tumor"] == pytest.approx(finding.probability)
     assert (finding.number, finding.name, finding.evaluation) == (1, "tumor", Evaluation.PRESENT)
     assert len(finding.image_probabilities) == 12
-    assert finding.key_index == finding.key_indices[0]
-    assert len(finding.key_indices) == 3
+    assert len({key.index for key in finding.key_images}) == 3
+    assert finding.key_index == max(range(12), key=finding.image_probabilities.__getitem__)
 
 
 def test_repeating_slices_changes_neither_probability_nor_key_image(reader: ModelReader) -> None:
@@ -78,14 +78,23 @@ def test_repeating_slices_changes_neither_probability_nor_key_image(reader: Mode
     assert twice.key_index == 2 * once.key_index
 
 
-def test_present_finding_has_heat_map_and_region_on_the_key_image(reader: ModelReader) -> None:
+def test_present_finding_has_heat_map_and_region_on_every_key_image(reader: ModelReader) -> None:
     findings = [reader.read(_ct(3, seed), "1.2.3").findings[0] for seed in range(4)]
-    shown = [finding for finding in findings if finding.heat_map is not None]
-    assert shown
-    for finding in shown:
-        assert finding.heat_map is not None
-        assert finding.heat_map.shape == (40, 40)
-        assert finding.region is not None
+    keys = [key for finding in findings for key in finding.key_images if key.heat_map is not None]
+    assert len(keys) > len(findings)
+    for key in keys:
+        assert key.heat_map is not None
+        assert key.heat_map.shape == (40, 40)
+        assert key.region is not None
+
+
+def test_heat_map_of_a_key_image_is_that_of_the_slice_read_alone(reader: ModelReader) -> None:
+    stack = _ct(6)
+    keys = reader.read(stack, "1.2.3").findings[0].key_images
+    assert len(keys) == 3
+    for key in keys:
+        (alone,) = reader.read(_subset(stack, [key.index]), "1.2.3").findings[0].key_images
+        assert key.heat_map == pytest.approx(alone.heat_map, abs=1e-5)
 
 
 def test_absent_finding_has_nothing_to_show(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from dicom_node.domain import (
     FloatArray,
     ImagePlane,
     ImageStack,
+    KeyImage,
     ModelIdentity,
     Reading,
     ResultKind,
@@ -157,12 +158,16 @@ def outline(heat_map: FloatArray, threshold: float = 0.5) -> tuple[tuple[float, 
 
 
 def finding(stack: ImageStack, name: str = "tumor", probability: float = 0.93, **changes: Any) -> Finding:
-    """A finding; present ones have heat and a region on the key image."""
+    """A finding, by default with one key image; present ones have heat and a region on each.
+
+    ``key_indices`` are the key images, ``heat_maps`` theirs, in the same order.
+    """
     label, code = LABELS[name]
     present = probability >= POINT.threshold
-    key = changes.pop("key_index", len(stack.planes) // 2)
-    plane = stack.planes[key]
-    heat_map = heat(plane.rows, plane.columns, 0.4 * plane.rows, 0.3 * plane.columns) if present else None
+    indices = changes.pop("key_indices", (len(stack.planes) // 2,))
+    plane, key = stack.planes[indices[0]], indices[0]
+    usual = heat(plane.rows, plane.columns, 0.4 * plane.rows, 0.3 * plane.columns)
+    heat_maps = changes.pop("heat_maps", [usual if present else None] * len(indices))
     values: dict[str, Any] = {
         "number": list(LABELS).index(name) + 1,
         "name": name,
@@ -173,11 +178,11 @@ def finding(stack: ImageStack, name: str = "tumor", probability: float = 0.93, *
         "operating_point_name": "screening",
         "operating_point": POINT,
         "evaluation": Evaluation.PRESENT if present else Evaluation.ABSENT,
-        "key_index": key,
-        "key_indices": (key,),
+        "key_images": tuple(
+            KeyImage(index, heat_map, None if heat_map is None else outline(heat_map))
+            for index, heat_map in zip(indices, heat_maps, strict=True)
+        ),
         "image_probabilities": tuple(probability * 0.8 ** abs(index - key) for index in range(len(stack.planes))),
-        "heat_map": heat_map,
-        "region": None if heat_map is None else outline(heat_map),
         "laterality": "right" if present else None,
     }
     return Finding(**(values | changes))

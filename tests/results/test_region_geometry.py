@@ -65,7 +65,7 @@ def test_centre_of_the_region_is_within_a_pixel_of_the_peak(
 ) -> None:
     stack, sources = cases.ct(5, rows=48, columns=80, spacing=spacing, orientation=orientation)
     heat_map = cases.heat(48, 80, PEAK_ROW, PEAK_COLUMN)
-    finding = cases.finding(stack, key_index=3, heat_map=heat_map, region=cases.outline(heat_map))
+    finding = cases.finding(stack, key_indices=(3,), heat_maps=[heat_map])
     (made,) = cases.built(stack, sources, finding)
 
     image, polygon = decoded_region(pydicom.dcmread(BytesIO(encode(made))))
@@ -81,7 +81,7 @@ def test_centre_of_the_region_is_within_a_pixel_of_the_peak(
 def test_segmentation_covers_the_peak_and_lies_on_the_key_slice() -> None:
     stack, sources = cases.ct(5, rows=48, columns=80, spacing=(1.5, 0.6), orientation=ORIENTATIONS["sagittal"])
     heat_map = cases.heat(48, 80, PEAK_ROW, PEAK_COLUMN)
-    finding = cases.finding(stack, key_index=3, heat_map=heat_map, region=cases.outline(heat_map))
+    finding = cases.finding(stack, key_indices=(3,), heat_maps=[heat_map])
     (made,) = cases.built(stack, sources, finding, kinds=("SEG",))
 
     read = pydicom.dcmread(BytesIO(encode(made)))
@@ -99,7 +99,7 @@ def test_segmentation_covers_the_peak_and_lies_on_the_key_slice() -> None:
 
 def test_parametric_map_holds_the_heat_values_on_the_key_slice() -> None:
     stack, sources = cases.ct(5)
-    finding = cases.finding(stack, key_index=2)
+    finding = cases.finding(stack, key_indices=(2,))
     (made,) = cases.built(stack, sources, finding, kinds=("PM",))
 
     read = pydicom.dcmread(BytesIO(encode(made)))
@@ -112,7 +112,7 @@ def test_parametric_map_holds_the_heat_values_on_the_key_slice() -> None:
 
 def test_presentation_state_draws_the_same_region_and_leaves_the_window_alone() -> None:
     stack, sources = cases.ct(5)
-    finding = cases.finding(stack, key_index=2)
+    finding = cases.finding(stack, key_indices=(2,))
     (made,) = cases.built(stack, sources, finding, kinds=("PR",))
     (annotation,) = made.GraphicAnnotationSequence
     (graphic,) = annotation.GraphicObjectSequence

@@ -57,7 +57,7 @@ def test_key_slices_of_a_ct_are_frames_of_one_object() -> None:
 
 def test_pages_are_limited() -> None:
     stack, sources = cases.ct(40)
-    made = capture(stack, sources, cases.finding(stack, key_index=0, key_indices=tuple(range(40))))
+    made = capture(stack, sources, cases.finding(stack, key_indices=tuple(range(40))))
     assert made.NumberOfFrames == 12
 
 

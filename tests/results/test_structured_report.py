@@ -136,7 +136,7 @@ def test_document_is_complete_unverified_and_every_container_separate() -> None:
 
 def test_evidence_names_all_images_the_library_only_those_that_carry_a_finding() -> None:
     stack, sources = cases.ct(40)
-    finding = cases.finding(stack, key_index=30, key_indices=tuple(range(30, 0, -1)))
+    finding = cases.finding(stack, key_indices=tuple(range(30, 0, -1)))
     (made,) = cases.built(stack, sources, finding)
     (study,) = made.CurrentRequestedProcedureEvidenceSequence
     (series,) = study.ReferencedSeriesSequence
@@ -166,7 +166,7 @@ def test_notes_about_the_images_are_kept_in_the_report() -> None:
 
 def test_frames_of_a_multi_frame_source_are_named() -> None:
     stack, sources = cases.enhanced_ct()
-    (made,) = cases.built(stack, sources, cases.finding(stack, key_index=3))
+    (made,) = cases.built(stack, sources, cases.finding(stack, key_indices=(3,)))
     (group,) = parsed(made).get_planar_roi_measurement_groups()
     reference = group.roi.ContentSequence[0].ReferencedSOPSequence[0]
     assert reference.ReferencedSOPInstanceUID == sources[0].SOPInstanceUID
