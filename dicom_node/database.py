@@ -71,7 +71,8 @@ class StudyRow(Base):
 
     ``last_received_at`` is when its newest instance was committed, ``waiting_since`` when the first instance
     not yet analysed arrived, ``released_at`` when a router said that it is complete. ``latest_analysis_id``
-    is the analysis whose outcome ``state`` tells.
+    is the analysis whose outcome ``state`` tells. ``removed_at`` is when its files were removed to make room; its
+    instances then have no rows, since they are not held.
     """
 
     __tablename__ = "studies"
@@ -96,6 +97,7 @@ class StudyRow(Base):
     released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     state_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     latest_analysis_id: Mapped[str | None] = mapped_column(sa.String(128))
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     series: Mapped[list[SeriesRow]] = relationship(back_populates="study", order_by="SeriesRow.series_number")
     analyses: Mapped[list[AnalysisRow]] = relationship(back_populates="study", order_by="AnalysisRow.created_at")
@@ -141,7 +143,10 @@ class InstanceRow(Base):
 
 
 class AnalysisRow(Base):
-    """One analysis: a study with a certain set of input instances (``input_digest``)."""
+    """One analysis: a study with a certain set of input instances (``input_digest``).
+
+    ``interrupted`` counts how often a series of it began to be read and the worker did not live to see the end.
+    """
 
     __tablename__ = "analyses"
 
@@ -154,6 +159,7 @@ class AnalysisRow(Base):
     reason: Mapped[str] = mapped_column(sa.Text, default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    interrupted: Mapped[int] = mapped_column(default=0, server_default="0")
 
     study: Mapped[StudyRow] = relationship(back_populates="analyses")
     decisions: Mapped[list[DecisionRow]] = relationship(order_by="DecisionRow.id")
@@ -224,7 +230,11 @@ class ResultRow(Base):
 
 
 class DeliveryRow(Base):
-    """One result object on its way to one destination, with the last attempt's outcome."""
+    """One result object on its way to one destination, with the last attempt's outcome.
+
+    ``transaction_uid`` is that of the storage commitment request that names it last, ``committed_at`` when the
+    destination took responsibility for it; both stay empty where the destination is not asked to.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (sa.UniqueConstraint("sop_instance_uid", "destination"), sa.Index("deliveries_by_state", "state"))
@@ -240,6 +250,8 @@ class DeliveryRow(Base):
     last_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    transaction_uid: Mapped[str | None] = mapped_column(UID, index=True)
+    committed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     result: Mapped[ResultRow] = relationship(back_populates="deliveries")
 
@@ -267,6 +279,24 @@ class RefusalRow(Base):
     sop_instance_uid: Mapped[str] = mapped_column(sa.Text, default="")
     status: Mapped[int | None]
     reason: Mapped[str] = mapped_column(sa.Text)
+
+
+class CommitmentRequestRow(Base):
+    """A peer's request for storage commitment: what the node is to answer for, and when the answer arrived.
+
+    ``instances`` are pairs of SOP Class and SOP Instance UID.
+    """
+
+    __tablename__ = "commitment_requests"
+    __table_args__ = (sa.UniqueConstraint("calling_ae_title", "transaction_uid"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    calling_ae_title: Mapped[str] = mapped_column(sa.String(16))
+    transaction_uid: Mapped[str] = mapped_column(UID)
+    instances: Mapped[list[list[str]]] = mapped_column(Json)
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    outcome: Mapped[str] = mapped_column(sa.Text, default="")
 
 
 class NewerDatabase(Exception):

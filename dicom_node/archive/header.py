@@ -12,7 +12,7 @@ from pydicom import uid
 from pydicom.dataset import FileDataset
 
 from dicom_node.archive.wholeness import DataSetWalker, Truncated
-from dicom_node.domain import MANUFACTURER
+from dicom_node.origin import made_by_a_node
 from dicom_node.part10 import BROKEN
 from dicom_node.receive.contexts import ANALYSABLE_SOP_CLASSES
 from dicom_node.receive.refusal import Refused, StoreStatus
@@ -30,6 +30,7 @@ _TAGS = [
     "AccessionNumber",
     "Modality",
     "Manufacturer",
+    "ContributingEquipmentSequence",
     "StudyDescription",
     "SeriesDescription",
     "PatientName",
@@ -107,7 +108,7 @@ def _header(dataset: FileDataset) -> InstanceHeader:
         sop_class_uid=uids["SOPClassUID"],
         transfer_syntax_uid=str(meta.TransferSyntaxUID),
         modality=_text(dataset, "Modality"),
-        analysable=uids["SOPClassUID"] in ANALYSABLE_SOP_CLASSES and _text(dataset, "Manufacturer") != MANUFACTURER,
+        analysable=uids["SOPClassUID"] in ANALYSABLE_SOP_CLASSES and not made_by_a_node(dataset),
         patient_name=_text(dataset, "PatientName"),
         patient_id=_text(dataset, "PatientID"),
         accession_number=_text(dataset, "AccessionNumber"),

@@ -7,7 +7,7 @@ import re
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from dicom_node.domain import MANUFACTURER
+from dicom_node.origin import made_by_a_node
 
 _NOT_IMAGES = (
     (re.compile(r"KeyObjectSelection"), "key object selections"),
@@ -23,20 +23,10 @@ _NOT_IMAGES = (
 """SOP class keywords of PS3.6 by the sort of object they hold."""
 
 
-def is_result_object(dataset: Dataset) -> bool:
-    """Say whether a node of this kind made an object, or had a part in making it."""
-    equipment = dataset.get("ContributingEquipmentSequence") or ()
-    return any(_manufacturer(part) == MANUFACTURER for part in (dataset, *equipment))
-
-
 def why_never_analysed(dataset: Dataset) -> str | None:
     """Return a sentence where no model may read an object, None where it is an image like any other."""
-    if is_result_object(dataset):
-        return "It was made by this node, which never analyses its own results."
+    if made_by_a_node(dataset):
+        return "It was made by a node of this kind, which never analyses its own results."
     keyword = UID(str(dataset.get("SOPClassUID", ""))).keyword
     words = next((words for pattern, words in _NOT_IMAGES if pattern.search(keyword)), None)
     return None if words is None else f"It holds {words}, which are never analysed."
-
-
-def _manufacturer(dataset: Dataset) -> str:
-    return str(dataset.get("Manufacturer") or "").strip()

@@ -22,6 +22,12 @@ from .conftest import ArchiveUnderTest, FileMaker
 CALLER = Association("MODALITY", "DICOMNODE", "127.0.0.1")
 
 
+def _equipment(manufacturer: str) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    item.Manufacturer = manufacturer
+    return item
+
+
 def test_an_accepted_instance_lies_under_its_uids_with_its_bytes_unchanged(
     held: ArchiveUnderTest, make_file: FileMaker
 ) -> None:
@@ -79,11 +85,15 @@ def test_a_late_image_makes_an_ended_study_wait_again(held: ArchiveUnderTest, ma
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"SOPClassUID": uid.ComprehensiveSRStorage, "Modality": "SR"}, {"Manufacturer": MANUFACTURER}],
-    ids=["a report", "an object of ours"],
+    [
+        {"SOPClassUID": uid.ComprehensiveSRStorage, "Modality": "SR"},
+        {"Manufacturer": MANUFACTURER},
+        {"Manufacturer": "A router", "ContributingEquipmentSequence": [_equipment(MANUFACTURER)]},
+    ],
+    ids=["a report", "an object of ours", "an object of ours that a router has changed"],
 )
 def test_what_is_never_analysed_leaves_an_ended_study_alone(
-    held: ArchiveUnderTest, make_file: FileMaker, attributes: dict[str, str]
+    held: ArchiveUnderTest, make_file: FileMaker, attributes: dict[str, object]
 ) -> None:
     held.archive.accept(make_file(), CALLER)
     with held.database.session.begin() as session:
