@@ -48,7 +48,13 @@ class Orthanc:
 
     name = "Orthanc"
 
-    def __init__(self, folder: Path, modalities: Mapping[str, tuple[str, int]], ae_title: str = "ARCHIVE") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        modalities: Mapping[str, tuple[str, int]],
+        ae_title: str = "ARCHIVE",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.ae_title = ae_title
         self.dicom_port, http_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{http_port}"
@@ -75,7 +81,7 @@ class Orthanc:
             ),
             encoding="utf-8",
         )
-        self._process = Process("Orthanc", ["Orthanc", str(configuration)], folder / "orthanc.log")
+        self._process = Process("Orthanc", ["Orthanc", str(configuration)], folder / "orthanc.log", environment)
 
     @staticmethod
     def is_installed() -> bool:

@@ -1,0 +1,144 @@
+"""How fast CT instances of 512 KiB are received, by the node and by what else a hospital would use."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from benchmarks.instances import write_ct_instances
+from benchmarks.machine import first_line
+from benchmarks.report import Report
+from benchmarks.rounds import interleaved
+from benchmarks.storage_scps import NAGLE_OFF, NodeReceiver, OrthancScp, PlainPynetdicom, StorageScp, Storescp, missing
+
+ScpMaker = Callable[[Path], StorageScp]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How much is sent, how often, and over how many associations."""
+    parser.add_argument("--instances", type=int, nargs="+", default=[300, 1000], metavar="N")
+    parser.add_argument("--associations", type=int, nargs="+", default=[1, 4, 8], metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the SCPs, only these")
+    parser.add_argument("--folder", type=Path, help="where the SCPs keep their files; else the temporary folder")
+
+
+def run(arguments: argparse.Namespace) -> Report:
+    """Send with dcmsend, Nagle's algorithm off, to each SCP in turn; each begins each time with an empty store."""
+    report = Report("CT instances of 512 KiB from dcmsend (TCP_NODELAY=1, +sd -nh --max-send-pdu 131072)")
+    report.notes += missing("dcmsend", "storescp", "Orthanc")
+    report.notes += [
+        f"{name}: {version}" for name in ("dcmsend", "Orthanc") if (version := first_line([name, "--version"]))
+    ]
+    scps = _scps()
+    if arguments.only:
+        scps = {name: make for name, make in scps.items() if name in arguments.only}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        report.notes.append(_durability(Path(folder)))
+        for count in arguments.instances:
+            sent = Path(folder, f"sent-{count}")
+            files = write_ct_instances(sent, count)
+            megabytes = sum(file.stat().st_size for file in files) / 1e6
+            for associations in arguments.associations:
+                _measure(report, scps, files, associations, megabytes, arguments.rounds, Path(folder))
+    return report
+
+
+def _scps() -> dict[str, ScpMaker]:
+    scps: dict[str, ScpMaker] = {"dicom-node": NodeReceiver}
+    if not missing("storescp"):
+        scps["storescp (not durable)"] = Storescp
+    if not missing("Orthanc"):
+        scps["Orthanc"] = partial(OrthancScp, nagle=True)
+        scps["Orthanc, TCP_NODELAY=1"] = partial(OrthancScp, nagle=False)
+    scps["pynetdicom (not durable)"] = PlainPynetdicom
+    return scps
+
+
+def _measure(
+    report: Report,
+    scps: dict[str, ScpMaker],
+    files: list[Path],
+    associations: int,
+    megabytes: float,
+    rounds: int,
+    folder: Path,
+) -> None:
+    parts = _parts(files, associations, folder)
+    competitors = {name: partial(_timed, make, parts, len(files), folder) for name, make in scps.items()}
+    figures = interleaved(competitors, rounds)
+    node = median(figures["dicom-node"]) if "dicom-node" in figures else None
+    for name, seconds in figures.items():
+        middle = median(seconds)
+        report.rows.append(
+            {
+                "SCP": name,
+                "instances": len(files),
+                "assoc.": associations,
+                "seconds": middle,
+                "min": min(seconds),
+                "max": max(seconds),
+                "MB/s": megabytes / middle,
+                "ms each": middle / len(files) * 1e3,
+                "node / this": node / middle if node is not None else None,
+            }
+        )
+
+
+def _parts(files: list[Path], associations: int, folder: Path) -> list[Path]:
+    """A folder of links to its share of ``files`` for each association."""
+    parts = []
+    for number in range(associations):
+        part = folder / f"part-{len(files)}-{associations}-{number}"
+        part.mkdir()
+        for file in files[number::associations]:
+            os.link(file, part / file.name)
+        parts.append(part)
+    return parts
+
+
+def _timed(make: ScpMaker, parts: list[Path], count: int, folder: Path) -> float:
+    """Seconds from starting the senders to the end of the last; the SCP must then hold every instance."""
+    with tempfile.TemporaryDirectory(dir=folder) as own, make(Path(own)) as scp:
+        started = time.perf_counter()
+        senders = [send(scp, part) for part in parts]
+        statuses = [sender.wait() for sender in senders]
+        seconds = time.perf_counter() - started
+        if any(statuses) or scp.held() != count:
+            raise RuntimeError(
+                f"{scp.process.name} holds {scp.held()} of {count} instances. {scp.process.last_words()}"
+            )
+    return seconds
+
+
+def send(scp: StorageScp, part: Path) -> subprocess.Popen[bytes]:
+    """Start sending the files below ``part`` over one association."""
+    options = ["+sd", "-nh", "--max-send-pdu", "131072", "--call", scp.ae_title]
+    command = ["dcmsend", *options, "127.0.0.1", str(scp.port), str(part)]
+    return subprocess.Popen(command, env=NAGLE_OFF, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _durability(folder: Path) -> str:
+    """What durability costs on this disk with nothing around it."""
+    content = os.urandom(525 << 10)
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(200):
+        durable = bool(number % 2)
+        started = time.perf_counter()
+        with (folder / f"probe-{number}").open("wb", buffering=0) as file:
+            file.write(content)
+            if durable:
+                os.fdatasync(file.fileno())
+        times[durable].append(time.perf_counter() - started)
+    written, synced = (median(times[durable]) * 1e3 for durable in (False, True))
+    return (
+        f"Writing 525 KiB takes {written:.2f} ms on this disk, {synced:.2f} ms with fdatasync: "
+        "an SCP that syncs each instance cannot go below the difference."
+    )

@@ -1,0 +1,134 @@
+"""The storage SCPs that receive in turn: the node, DCMTK's storescp, Orthanc and a plain pynetdicom one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import httpx
+import yaml
+
+from dicom_node.demo.archives import Orthanc
+from dicom_node.demo.processes import Process, free_port, listens
+
+READY_SECONDS = 60.0
+NAGLE_OFF = {**os.environ, "TCP_NODELAY": "1"}
+"""Environment in which DCMTK's programs, and Orthanc, which is built on it, turn Nagle's algorithm off."""
+
+
+class StorageScp(Protocol):
+    """A storage SCP that runs, with an empty store, while its context is open."""
+
+    ae_title: str
+    port: int
+    process: Process
+
+    def __enter__(self) -> Self:
+        """Start it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop it."""
+
+    def held(self) -> int:
+        """How many instances it holds: the check that a fast answer was not an empty one."""
+
+
+class _Program:
+    """A storage SCP that is one program listening on one port."""
+
+    def __init__(
+        self, name: str, ae_title: str, command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.ae_title = ae_title
+        self.process = Process(name, command, folder / f"{name}.log", environment)
+
+    port: int
+
+    def __enter__(self) -> Self:
+        self.process.start()
+        try:
+            self.process.wait_until(lambda: listens(self.port), READY_SECONDS)
+        except BaseException:
+            self.process.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.process.stop()
+
+
+class NodeReceiver(_Program):
+    """The node's receiver process, with the settings of ``receive`` laid over a free port on loopback."""
+
+    def __init__(self, folder: Path, **receive: object) -> None:
+        self.port, self._data = free_port(), folder / "data"
+        sections = {
+            "node": {"data_folder": str(self._data), "log_level": "WARNING"},
+            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_megabytes": 0, **receive},
+        }
+        configuration = folder / "node.yaml"
+        configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
+        command = [sys.executable, "-m", "dicom_node", "receiver", "--config", str(configuration)]
+        super().__init__("dicom-node", "DICOMNODE", command, folder)
+
+    def held(self) -> int:
+        """Instances that are indexed and whose file lies where the index says."""
+        with sqlite3.connect(self._data / "node.sqlite") as database:
+            paths = [path for (path,) in database.execute("SELECT path FROM instances")]
+        return sum((self._data / "instances" / path).is_file() for path in paths)
+
+
+class Storescp(_Program):
+    """DCMTK's storescp, which writes files and neither syncs nor indexes them; a process an association."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self._store = free_port(), folder / "store"
+        self._store.mkdir()
+        options = ["--fork", "--prefer-uncompr", "--max-pdu", "131072", "--output-directory", str(self._store)]
+        super().__init__("storescp", "STORESCP", ["storescp", *options, str(self.port)], folder, NAGLE_OFF)
+
+    def held(self) -> int:
+        """Files."""
+        return sum(path.is_file() for path in self._store.iterdir())
+
+
+class PlainPynetdicom(_Program):
+    """The storage SCP of pynetdicom's documentation (``benchmarks/plain_pynetdicom.py``): files, no sync, no index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self._store = free_port(), folder / "store"
+        self._store.mkdir()
+        command = [sys.executable, "-m", "benchmarks.plain_pynetdicom", str(self.port), str(self._store)]
+        super().__init__("pynetdicom", "PLAIN", command, folder)
+
+    def held(self) -> int:
+        """Files."""
+        return sum(path.is_file() for path in self._store.iterdir())
+
+
+class OrthancScp(Orthanc):
+    """Orthanc as it comes, or with Nagle's algorithm off; it indexes, and does not sync."""
+
+    def __init__(self, folder: Path, *, nagle: bool) -> None:
+        environment = {key: value for key, value in os.environ.items() if key != "TCP_NODELAY"}
+        super().__init__(folder, {}, environment=environment if nagle else NAGLE_OFF)
+        self.port, self.process = self.dicom_port, self._process
+
+    def held(self) -> int:
+        """Instances in its index."""
+        return int(httpx.get(f"{self.url}/statistics", timeout=30.0).raise_for_status().json()["CountInstances"])
+
+
+def missing(*programs: str) -> list[str]:
+    """A sentence for each program that this machine lacks."""
+    return [f"{name} is not installed here and was not measured." for name in programs if shutil.which(name) is None]
