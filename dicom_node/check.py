@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from dicom_node.config import Config
 from dicom_node.database import Database, NewerDatabase
 from dicom_node.deliver.sender import Sender
+from dicom_node.disk import disk_space
 from dicom_node.inference.definition import BundleError
 from dicom_node.inference.discovery import check_bundle
 from dicom_node.inference.models import Models
@@ -59,15 +59,16 @@ def _store(config: Config) -> CheckResult:
         return CheckResult(
             "store", False, f"{folder} cannot be written ({error.strerror}): change node.data_folder or its permissions"
         )
-    free = shutil.disk_usage(folder).free // (1 << 20)
-    if free < config.receive.minimum_free_megabytes:
+    disk = disk_space(config)
+    if disk.is_short:
         return CheckResult(
             "store",
             False,
-            f"{free} MB free in {folder}, below receive.minimum_free_megabytes "
-            f"({config.receive.minimum_free_megabytes}): everything sent would be refused; make room",
+            f"{disk.free_megabytes} MB free in {folder}, {disk.needed_megabytes} MB needed "
+            "(receive.minimum_free_megabytes and receive.maximum_disk_percent): everything sent would be refused; "
+            "make room",
         )
-    return CheckResult("store", True, f"{folder}, {free} MB free")
+    return CheckResult("store", True, f"{folder}, {disk.free_megabytes} MB free")
 
 
 def _database(config: Config) -> CheckResult:

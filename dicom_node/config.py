@@ -88,6 +88,7 @@ class ReceiveSection(_Section):
     maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     minimum_free_megabytes: Annotated[int, Field(ge=0)] = 2048
+    maximum_disk_percent: Annotated[int, Field(ge=1, le=100)] = 90
 
 
 class CompletenessSection(_Section):

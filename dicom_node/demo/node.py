@@ -39,7 +39,12 @@ class Node:
         archive_title, archive_port = archive
         sections: dict[str, Any] = {
             "node": {"ae_title": self.ae_title, "data_folder": str(folder / "data")},
-            "receive": {"host": "127.0.0.1", "port": self.dicom_port, "minimum_free_megabytes": 200},
+            "receive": {
+                "host": "127.0.0.1",
+                "port": self.dicom_port,
+                "minimum_free_megabytes": 200,
+                "maximum_disk_percent": 100,
+            },
             "completeness": {
                 "quiet_seconds": dict.fromkeys(("CR", "DX", "CT"), quiet_seconds),
                 "default_quiet_seconds": quiet_seconds,

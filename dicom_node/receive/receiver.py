@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_node.config import Config
+from dicom_node.disk import disk_space
 from dicom_node.domain import Association
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.refusal import Refused, StoreStatus
@@ -132,10 +132,15 @@ class Receiver:
         return _failure(refusal)
 
     def _check_free_space(self) -> None:
-        minimum = self._config.receive.minimum_free_megabytes
-        free = shutil.disk_usage(self._config.incoming_folder).free // (1 << 20)
-        if free < minimum:
-            raise Refused(StoreStatus.OUT_OF_RESOURCES, f"disk almost full: {free} MB free, {minimum} MB needed")
+        try:
+            disk = disk_space(self._config)
+        except OSError as error:
+            raise Refused(StoreStatus.OUT_OF_RESOURCES, f"the data folder is gone: {error.strerror}") from error
+        if disk.is_short:
+            raise Refused(
+                StoreStatus.OUT_OF_RESOURCES,
+                f"disk almost full: {disk.free_megabytes} MB free, {disk.needed_megabytes} MB needed",
+            )
 
 
 def _association(event: evt.Event) -> Association:

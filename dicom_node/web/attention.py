@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dicom_node.config import Config, Peer
+from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.web.formatting import age, megabytes
 from dicom_node.web.queries import Backlog, Overview
@@ -19,7 +20,6 @@ PARKED_PERIOD = timedelta(days=7)
 """How far back parked deliveries are still news."""
 
 _QUEUED_TOO_LONG = timedelta(minutes=5)
-_SCARCE = 2
 
 
 class Severity(StrEnum):
@@ -41,11 +41,11 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the decision rests on; ``free_megabytes`` is None where the data folder is not there."""
+    """What the decision rests on; ``disk`` is None where the data folder is not there."""
 
     overview: Overview
     refusals: int
-    free_megabytes: int | None
+    disk: DiskSpace | None
     models_installed: bool
 
 
@@ -62,25 +62,25 @@ def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attentio
 
 
 def _disk(facts: Facts, config: Config) -> Iterator[Attention]:
-    folder, minimum = config.node.data_folder.absolute(), config.receive.minimum_free_megabytes
-    if facts.free_megabytes is None:
+    folder, disk = config.node.data_folder.absolute(), facts.disk
+    if disk is None:
         yield Attention(
             Severity.PROBLEM,
             f"The data folder {folder} is not there.",
             "Mount or create it, or set node.data_folder in node.yaml, and start the node again.",
         )
-    elif facts.free_megabytes < minimum:
+    elif disk.is_short:
         yield Attention(
             Severity.PROBLEM,
-            f"Images are refused: only {megabytes(facts.free_megabytes)} are free on the disk.",
-            f"Free space on the disk of {folder}; the receiver needs {megabytes(minimum)} "
-            "(receive.minimum_free_megabytes).",
+            f"Images are refused: only {megabytes(disk.free_megabytes)} are free on the disk.",
+            f"Free space on the disk of {folder}; the receiver needs {megabytes(disk.needed_megabytes)} "
+            "(receive.minimum_free_megabytes, receive.maximum_disk_percent) and goes on by itself.",
         )
-    elif facts.free_megabytes < _SCARCE * minimum:
+    elif disk.is_scarce:
         yield Attention(
             Severity.WARNING,
-            f"The disk is filling up: {megabytes(facts.free_megabytes)} are free.",
-            f"Below {megabytes(minimum)} images are refused. Free space on the disk of {folder}.",
+            f"The disk is filling up: {megabytes(disk.free_megabytes)} are free.",
+            f"Below {megabytes(disk.needed_megabytes)} images are refused. Free space on the disk of {folder}.",
         )
 
 

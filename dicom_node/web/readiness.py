@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import sqlalchemy as sa
 
 from dicom_node.config import Config
 from dicom_node.database import Database, StudyRow
+from dicom_node.disk import DiskSpace, disk_space
 
 
-def free_megabytes(folder: Path) -> int | None:
-    """Free space in MiB on the disk that holds ``folder``, None where the folder is not there."""
+def measured_disk(config: Config) -> DiskSpace | None:
+    """The room on the disk of the data folder, None where the folder is not there."""
     try:
-        return shutil.disk_usage(folder).free // (1 << 20)
+        return disk_space(config)
     except OSError:
         return None
 
@@ -47,7 +47,10 @@ def _folder_problem(folder: Path) -> str | None:
 
 
 def _disk_problem(config: Config, folder: Path) -> str | None:
-    free, minimum = free_megabytes(folder), config.receive.minimum_free_megabytes
-    if free is None or free >= minimum:
+    disk = measured_disk(config)
+    if disk is None or not disk.is_short:
         return None
-    return f"The disk of {folder} has {free} MB free, below receive.minimum_free_megabytes ({minimum} MB)."
+    return (
+        f"The disk of {folder} has {disk.free_megabytes} MB free, {disk.needed_megabytes} MB are needed "
+        "(receive.minimum_free_megabytes and receive.maximum_disk_percent): images are refused."
+    )

@@ -23,7 +23,7 @@ def advise(reason: str, status: int | None, calling_ae_title: str, config: Confi
         if "disk" in reason:
             return Advice(
                 f"The disk that holds {config.node.data_folder} is almost full, so nothing more is taken.",
-                "Free space there; the limit is receive.minimum_free_megabytes in node.yaml.",
+                "Free space there; the limits are receive.minimum_free_megabytes and receive.maximum_disk_percent.",
             )
         return Advice(
             "The node could not write the object or its index.",

@@ -52,7 +52,13 @@ class Node:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        settings = {"host": "127.0.0.1", "port": self.port, "minimum_free_megabytes": 0, **receive}
+        settings = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "minimum_free_megabytes": 0,
+            "maximum_disk_percent": 100,
+            **receive,
+        }
         peers = [{"name": "known", "ae_title": "KNOWN", "host": "h", "port": 104, "sends": True}]
         self.config = Config.model_validate({"node": {"data_folder": tmp_path}, "receive": settings, "peers": peers})
         self.config.incoming_folder.mkdir(parents=True)

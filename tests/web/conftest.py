@@ -195,7 +195,7 @@ def config(tmp_path: Path) -> Config:
     (tmp_path / "models" / "lung_ct" / "configs" / "node.yaml").touch()
     return Config(
         node={"ae_title": "NODE", "data_folder": data, "models_folder": tmp_path / "models"},
-        receive={"minimum_free_megabytes": 0},
+        receive={"minimum_free_megabytes": 0, "maximum_disk_percent": 100},
         peers=[{"name": "archive", "ae_title": "ARCHIVE", "host": "pacs", "port": 104, "receives_results": True}],
     )
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dicom_node.config import Config
+from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.web.attention import Facts, Severity, what_is_wrong
 from dicom_node.web.queries import Backlog, Overview
@@ -14,7 +15,7 @@ NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
 WELL = Facts(
     overview=Overview(in_progress={}, ended={}, turnaround_seconds=None, queued_since=None, backlogs=()),
     refusals=0,
-    free_megabytes=100_000,
+    disk=DiskSpace(100_000, 2048),
     models_installed=True,
 )
 
@@ -35,9 +36,9 @@ def test_nothing_is_said_when_all_is_well(strict: Config) -> None:
 @pytest.mark.parametrize(
     ("facts", "severity", "title", "action"),
     [
-        (replace(WELL, free_megabytes=None), Severity.PROBLEM, "is not there", "node.data_folder"),
-        (replace(WELL, free_megabytes=2047), Severity.PROBLEM, "Images are refused", "minimum_free_megabytes"),
-        (replace(WELL, free_megabytes=4000), Severity.WARNING, "filling up", "Free space"),
+        (replace(WELL, disk=None), Severity.PROBLEM, "is not there", "node.data_folder"),
+        (replace(WELL, disk=DiskSpace(2047, 2048)), Severity.PROBLEM, "Images are refused", "minimum_free_megabytes"),
+        (replace(WELL, disk=DiskSpace(3000, 2048)), Severity.WARNING, "filling up", "Free space"),
         (replace(WELL, models_installed=False), Severity.PROBLEM, "No model", "configs/node.yaml"),
         (replace(WELL, refusals=1), Severity.WARNING, "1 refusal by", "peers page"),
         (
@@ -90,7 +91,7 @@ def test_study_queued_a_moment_ago_is_no_fault(strict: Config) -> None:
 
 
 def test_problems_come_before_warnings(strict: Config) -> None:
-    facts = replace(WELL, free_megabytes=4000, refusals=1, models_installed=False)
+    facts = replace(WELL, disk=DiskSpace(3000, 2048), refusals=1, models_installed=False)
 
     severities = [item.severity for item in what_is_wrong(facts, strict, NOW)]
 

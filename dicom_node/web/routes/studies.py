@@ -20,7 +20,7 @@ from dicom_node.web.queries import (
     list_studies,
     result_files,
 )
-from dicom_node.web.readiness import free_megabytes
+from dicom_node.web.readiness import measured_disk
 from dicom_node.web.result_objects import number_of_frames, result_path
 
 router = APIRouter()
@@ -42,7 +42,7 @@ def overview(
     facts = Facts(
         overview=figures,
         refusals=count_refusals(session, at - PERIOD),
-        free_megabytes=free_megabytes(config.node.data_folder),
+        disk=measured_disk(config),
         models_installed=any(config.node.models_folder.glob("*/configs/node.yaml")),
     )
     page = list_studies(session, search=q, state=state, before=Cursor.parse(before) if before else None)
@@ -54,7 +54,7 @@ def overview(
     context = {
         "attention": what_is_wrong(facts, config, at),
         "figures": figures,
-        "free_megabytes": facts.free_megabytes,
+        "disk": facts.disk,
         "page": page,
         "search": q,
         "state": state,
