@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from dicom_node.inference.bundle import choose_device
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from training.calibration import calibrate_bundle
+from training.checkpoint import ResumeError
 from training.configuration import TrainingConfigurationError
 from training.cross_validation import cross_validate
 from training.data_checks import Check, DataRefusedError, check_data
@@ -25,9 +26,11 @@ from training.ingest import IngestOptions, ingest
 from training.labelled_images import DataError
 from training.model_card import write_model_card
 from training.onnx_export import ParityError, export_onnx
+from training.pretraining import pretrain_bundle
 from training.splits import LeakageError
 from training.tracking import track_run
 from training.training_run import train_bundle
+from training.transfer import TransferError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -82,16 +85,24 @@ def validate(
 
 
 @app.command()
+def pretrain(model: Model, data: Data, models: Models = MODELS, runs: Run = RUNS) -> None:
+    """Learn from the images of DATA/train without their labels; `transfer` in train.json takes the checkpoint."""
+    path = pretrain_bundle(models / model, data, runs / model, choose_device())
+    typer.echo(f'To start from it, put into train.json: "transfer": {{"checkpoint": "{path}"}}')
+
+
+@app.command()
 def train(
     model: Model,
     data: Data,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
     track: Annotated[bool, typer.Option("--track", help="Record the run in MLflow, in --store.")] = False,
     store: Annotated[Path, typer.Option(help="Folder of the MLflow store (SQLite) and its artefacts.")] = STORE,
     models: Models = MODELS,
     runs: Run = RUNS,
 ) -> None:
     """Train a bundle on DATA/train (a folder per class) and write its weights."""
-    train_bundle(models / model, data, runs / model, choose_device())
+    train_bundle(models / model, data, runs / model, choose_device(), resume=resume)
     if track:
         identifier = track_run(models / model, data, runs / model, store)
         _log.info(
@@ -184,7 +195,15 @@ def main() -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         app()
-    except (BundleError, DataError, LeakageError, ParityError, TrainingConfigurationError) as error:
+    except (
+        BundleError,
+        DataError,
+        LeakageError,
+        ParityError,
+        ResumeError,
+        TrainingConfigurationError,
+        TransferError,
+    ) as error:
         raise SystemExit(str(error)) from error
 
 

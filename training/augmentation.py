@@ -35,6 +35,14 @@ class Augmentation:
         new_mean, new_deviation = _statistics(grey)
         return (grey - new_mean) / new_deviation.clamp_min(1e-6) * deviation + mean
 
+    def state(self) -> Tensor:
+        """What the next changes depend on."""
+        return self._random.get_state()
+
+    def restore(self, state: Tensor) -> None:
+        """Change from here on as after ``state`` was taken."""
+        self._random.set_state(state)
+
     def _stain(self, colour: Tensor) -> Tensor:
         """Change how strongly each stain has taken (Ruifrok and Johnston 2001): laboratories differ in it."""
         stain = self._configuration.stain

@@ -62,12 +62,48 @@ class ValidationConfiguration(_Strict):
     perturbed_copies: Annotated[int, Field(ge=0)] = 4
 
 
+class TransferConfiguration(_Strict):
+    """Weights to start from: the one ``.pth`` file of an installed Python package, or a ``checkpoint`` file.
+
+    What they give learns slower than what is new, by ``learning_rate_factor``, and not at all in the first
+    ``frozen_epochs``: a random classifier would undo it. Layers named in ``frozen_layers`` never learn; batch
+    statistics follow the images everywhere.
+    """
+
+    package: str | None = None
+    checkpoint: Path | None = None
+    learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.25
+    frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    frozen_layers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.package is None) == (self.checkpoint is None):
+            raise ValueError("name either a package or a checkpoint")
+        return self
+
+
+class PretrainingConfiguration(_Strict):
+    """The self-supervised stage: SimCLR with its ``temperature``, from random weights or from ``transfer``.
+
+    A batch is compared with itself only, so that a large one teaches more. Augmentation, weight decay, warm-up and
+    seed are those of the training.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.2
+    transfer: TransferConfiguration | None = None
+
+
 class TrainingConfiguration(_Strict):
     """The whole of ``train.json``.
 
     ``class_folders`` gives other folder names of a class; case does not matter. A rare class is made up for by
     drawing every class equally often (``sampling``), or by drawing images as they come ("image") and weighting
-    the loss with the inverse of a class's frequency (``class_weights``).
+    the loss with the inverse of a class's frequency (``class_weights``). ``mixed_precision`` multiplies in bfloat16:
+    twice as fast for plain convolutions, slower on CPUs for depthwise ones.
     """
 
     seed: int = 0
@@ -83,6 +119,9 @@ class TrainingConfiguration(_Strict):
     label_smoothing: Probability = 0.05
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
     patience: Annotated[int, Field(ge=1)] = 8
+    mixed_precision: bool = True
+    pretraining: PretrainingConfiguration = PretrainingConfiguration()
+    transfer: TransferConfiguration | None = None
     augmentation: AugmentationConfiguration = AugmentationConfiguration()
     validation: ValidationConfiguration = ValidationConfiguration()
 

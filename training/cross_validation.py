@@ -18,10 +18,11 @@ from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.scoring import calibrated_probabilities
 from dicom_node.manifest import BundleManifest, Calibration, FindingDefinition, OperatingPoint
 from training import metrics
+from training.batches import PreparedImages
 from training.calibration import best_temperature, choose_operating_points
 from training.configuration import TrainingConfiguration, load_training_configuration
 from training.evaluation import overall_estimates, overall_figures
-from training.fitting import PreparedImages, logits_of
+from training.fitting import logits_of
 from training.labelled_images import DataError, LabelledImage, find_labelled_images
 from training.metrics import IntArray, bootstrap
 from training.plots import draw_evaluation

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +19,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from tqdm import tqdm
 
 from training.augmentation import Augmentation
+from training.batches import BalancedBatches, PreparedImages, class_weights
+from training.checkpoint import Checkpoint
 from training.configuration import TrainingConfiguration
-from training.labelled_images import LabelledImage
+from training.optimization import build_optimizer, freeze
+from training.transfer import transfer
 
 STATISTICS_BATCHES = 32
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedImages:
-    """Images after the bundle's preprocessing: tensors (N, C, H, W) and their labels (N,) and groups."""
-
-    tensors: Tensor
-    labels: Tensor
-    groups: tuple[str, ...]
-
-    @classmethod
-    def select(cls, prepared: dict[LabelledImage, Tensor], images: Sequence[LabelledImage]) -> PreparedImages:
-        """Gather some of the images that have been prepared."""
-        return cls(
-            torch.stack([prepared[image] for image in images]),
-            torch.tensor([image.label for image in images]),
-            tuple(image.group for image in images),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,45 +52,134 @@ def fit(
     train: PreparedImages,
     valid: PreparedImages | None,
     device: torch.device,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train on ``train``; keep the epoch that does best on ``valid``, or the last one where there is none."""
-    c = configuration
-    network = _channels_last(network.to(device))
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(c.ema_decay), use_buffers=True)
-    steps = max(1, c.samples_per_epoch // c.batch_size)
-    optimizer = torch.optim.AdamW(_parameter_groups(network, c.weight_decay), lr=c.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(c.epochs * steps, c.warm_up))
-    augmentation, batches = Augmentation(c.augmentation, c.seed), _BalancedBatches(train, c)
-    weights = class_weights(train.labels).to(device) if c.class_weights else None
-    epochs: list[Epoch] = []
-    best, best_loss, stale = average.module, math.inf, 0
-    bar = tqdm(total=c.epochs * steps, unit="step", mininterval=5, file=sys.stderr)
-    for number in range(1, c.epochs + 1):
-        network.train()
+    """Train on ``train``; keep the epoch that does best on ``valid``, or the last one where there is none.
+
+    With a ``checkpoint``, the state is saved in it after every epoch, and training goes on from what it holds.
+
+    Raises:
+        TransferError: the weights to start from are missing, or of another network.
+        ResumeError: the checkpoint is of another training.
+    """
+    training = _Training(network, configuration, train, device)
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        training.restore(state)
+    steps = training.steps
+    done = len(training.epochs) * steps
+    with tqdm(total=configuration.epochs * steps, initial=done, unit="step", mininterval=5, file=sys.stderr) as bar:
+        while not training.finished:
+            epoch = training.run_epoch(valid, bar)
+            bar.set_postfix(loss=f"{epoch.training_loss:.3f}", valid=epoch.validation_loss, auc=epoch.validation_auc)
+            if checkpoint is not None:
+                checkpoint.save(training.state())
+    return Fit(training.best.cpu().eval(), tuple(training.epochs))
+
+
+class _Training:
+    """Owns everything that changes while a network is fitted, and can hand it out and take it back."""
+
+    def __init__(
+        self, network: nn.Module, c: TrainingConfiguration, train: PreparedImages, device: torch.device
+    ) -> None:
+        self._transferred = transfer(network, c.transfer) if c.transfer else frozenset[str]()
+        self._network = _channels_last(network.to(device))
+        self._average = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(c.ema_decay), use_buffers=True)
+        self.steps = max(1, c.samples_per_epoch // c.batch_size)
+        self._optimizer, self._schedule = build_optimizer(self._network, c, self._transferred, c.epochs * self.steps)
+        self._augmentation, self._batches = Augmentation(c.augmentation, c.seed), BalancedBatches(train, c)
+        self._weights = class_weights(train.labels).to(device) if c.class_weights else None
+        self._configuration, self._train, self._device = c, train, device
+        self.best: nn.Module = copy.deepcopy(self._average.module)
+        self._best_loss, self._stale = math.inf, 0
+        self.epochs: list[Epoch] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs have been run, or too many have brought nothing."""
+        return len(self.epochs) >= self._configuration.epochs or self._stale >= self._configuration.patience
+
+    def run_epoch(self, valid: PreparedImages | None, bar: tqdm) -> Epoch:
+        """Run the next epoch, judge it, and keep it if it is the best."""
+        number = len(self.epochs) + 1
+        freeze(self._network, self._transferred, self._configuration, number)
+        self._network.train()
         total = 0.0
-        for _ in range(steps):
-            indices = next(batches)
-            loss = _step(network, train.tensors[indices], train.labels[indices], c, augmentation, batches, weights)
-            optimizer.zero_grad(set_to_none=True)
+        for _ in range(self.steps):
+            loss = self._loss(next(self._batches))
+            self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(network)
+            nn.utils.clip_grad_norm_(self._network.parameters(), 5.0)
+            self._optimizer.step()
+            self._schedule.step()
+            self._average.update_parameters(self._network)
             total += float(loss.detach())
             bar.update()
-        settled = _settle_statistics(average.module, train, batches, device)
-        epoch = _judge(number, total / steps, settled, valid, device)
-        epochs.append(epoch)
-        bar.set_postfix(loss=f"{epoch.training_loss:.3f}", valid=epoch.validation_loss, auc=epoch.validation_auc)
-        stale += 1
-        if epoch.validation_loss is None or epoch.validation_loss < best_loss:
-            best, stale = settled, 0
-            best_loss = math.inf if epoch.validation_loss is None else epoch.validation_loss
-        if stale >= c.patience:
-            break
-    bar.close()
-    return Fit(best.cpu().eval(), tuple(epochs))
+        settled = self._settled()
+        epoch = _judge(number, total / self.steps, settled, valid, self._device)
+        self.epochs.append(epoch)
+        self._stale += 1
+        if epoch.validation_loss is None or epoch.validation_loss < self._best_loss:
+            self.best, self._stale = settled, 0
+            self._best_loss = math.inf if epoch.validation_loss is None else epoch.validation_loss
+        return epoch
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epochs depend on, as plain values and tensors."""
+        return {
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict(),
+            "best": self.best.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "augmentation": self._augmentation.state(),
+            "batches": json.dumps(self._batches.state()),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+            "best_loss": self._best_loss,
+            "stale": self._stale,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from where ``state`` was taken."""
+        self._network.load_state_dict(state["network"])
+        self._average.load_state_dict(state["average"])
+        self.best.load_state_dict(state["best"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._augmentation.restore(state["augmentation"])
+        self._batches.restore(json.loads(state["batches"]))
+        torch.set_rng_state(state["dropout"])
+        if state["dropout_cuda"] is not None:
+            torch.cuda.set_rng_state(state["dropout_cuda"], self._device)
+        self._best_loss, self._stale = state["best_loss"], state["stale"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+
+    def _loss(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        c = self._configuration
+        images = self._augmentation(self._train.tensors[indices].to(self._device))
+        labels = self._train.labels[indices].to(self._device)
+        partner, weight = torch.arange(len(labels), device=self._device), 1.0
+        if c.augmentation.mixup_alpha:
+            weight = self._batches.beta(c.augmentation.mixup_alpha)
+            partner = torch.roll(partner, 1)
+            images = weight * images + (1 - weight) * images[partner]
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=c.mixed_precision):
+            logits = self._network(images)
+        logits = logits.float()
+        loss = functional.cross_entropy(logits, labels, self._weights, label_smoothing=c.label_smoothing)
+        mixed = functional.cross_entropy(logits, labels[partner], self._weights, label_smoothing=c.label_smoothing)
+        return weight * loss + (1 - weight) * mixed
+
+    def _settled(self) -> nn.Module:
+        """Return a copy whose batch statistics are of training images as they are, not of mixed and perturbed ones."""
+        settled = copy.deepcopy(self._average.module)
+        clean = [self._train.tensors[next(self._batches)] for _ in range(STATISTICS_BATCHES)]
+        with torch.no_grad():
+            update_bn(clean, settled, device=self._device)
+        return settled.eval()
 
 
 @torch.no_grad()
@@ -115,99 +190,12 @@ def logits_of(network: nn.Module, tensors: Tensor, device: torch.device) -> npt.
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)
 
 
-def _step(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    c: TrainingConfiguration,
-    augmentation: Augmentation,
-    batches: _BalancedBatches,
-    weights: Tensor | None,
-) -> Tensor:
-    device = next(network.parameters()).device
-    images = augmentation(images.to(device))
-    labels = labels.to(device)
-    partner, weight = torch.arange(len(labels), device=device), 1.0
-    if c.augmentation.mixup_alpha:
-        weight = batches.beta(c.augmentation.mixup_alpha)
-        partner = torch.roll(partner, 1)
-        images = weight * images + (1 - weight) * images[partner]
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, dtype=torch.bfloat16):
-        logits = network(images)
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, labels, weights, label_smoothing=c.label_smoothing)
-    mixed = functional.cross_entropy(logits, labels[partner], weights, label_smoothing=c.label_smoothing)
-    return weight * loss + (1 - weight) * mixed
-
-
-def class_weights(labels: Tensor) -> Tensor:
-    """Return the inverse frequency of each class, 1 on average over the images."""
-    counts = torch.bincount(labels)
-    return len(labels) / (len(counts) * counts.clamp_min(1)).float()
-
-
-class _BalancedBatches:
-    """Endless batches of indices in which every class, and within it every group if asked, has equal weight."""
-
-    def __init__(self, images: PreparedImages, configuration: TrainingConfiguration) -> None:
-        self._random = np.random.default_rng(configuration.seed)
-        self._batch_size = configuration.batch_size
-        labels = images.labels.numpy()
-        weights = np.ones(len(labels)) if configuration.sampling == "image" else 1.0 / np.bincount(labels)[labels]
-        if configuration.sampling == "class and group":
-            keys = [f"{label} {group}" for label, group in zip(labels, images.groups, strict=True)]
-            _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-            # The square root lies between equal images and equal scans: a scan of one slice must not rule.
-            weights = 1.0 / np.sqrt(counts[inverse])
-            weights /= np.bincount(labels, weights=weights)[labels]
-        self._weights = weights / weights.sum()
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
-        return self
-
-    def __next__(self) -> npt.NDArray[np.int64]:
-        return self._random.choice(len(self._weights), size=self._batch_size, p=self._weights)
-
-    def beta(self, alpha: float) -> float:
-        """Draw the share of the first image in a MixUp pair (Zhang et al. 2018)."""
-        return float(self._random.beta(alpha, alpha))
-
-
 def _channels_last(network: nn.Module) -> nn.Module:
-    """Lay the kernels out as bf16 convolutions are fastest on CPUs and tensor cores."""
+    """Lay the kernels out as convolutions are fastest on CPUs and tensor cores."""
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
-
-
-def _settle_statistics(
-    network: nn.Module, train: PreparedImages, batches: _BalancedBatches, device: torch.device
-) -> nn.Module:
-    """Return a copy whose batch statistics are of training images as they are, not of mixed and perturbed ones."""
-    settled = copy.deepcopy(network)
-    clean = [train.tensors[next(batches)] for _ in range(STATISTICS_BATCHES)]
-    with torch.no_grad():
-        update_bn(clean, settled, device=device)
-    return settled.eval()
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def _warm_up_then_cosine(steps: int, warm_up: float) -> Callable[[int], float]:
-    rising = max(1, round(steps * warm_up))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-    return factor
 
 
 def _judge(

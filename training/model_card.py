@@ -108,7 +108,7 @@ def _by_group(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _training(definition: BundleDefinition, configuration: TrainingConfiguration) -> str:
-    network = definition.inference["network_def"].get("_target_", "network")
+    network = definition.inference["network_def"].get("_target_", "network").rpartition(".")[2]
     validation = configuration.validation
     if validation.folds is not None:
         chosen = f"{validation.folds}-fold cross-validation over groups; the weights are then fitted to all images"
@@ -119,10 +119,19 @@ def _training(definition: BundleDefinition, configuration: TrainingConfiguration
     weighted = ", the loss weighted by class" if configuration.class_weights else ""
     drawn = _SAMPLING[configuration.sampling] + weighted
     return (
-        f"{network} from random weights, {configuration.epochs} epochs of {configuration.samples_per_epoch} images,"
-        f" {drawn}; the parameters are in `configs/train.json`. Epoch, temperature and operating points were chosen on"
+        f"{network} from {_start(configuration)}, {configuration.epochs} epochs of"
+        f" {configuration.samples_per_epoch} images, {drawn}; the parameters are in `configs/train.json`."
+        " Epoch, temperature and operating points were chosen on"
         f" {chosen}, with the images as they are and in randomly perturbed copies."
     )
+
+
+def _start(configuration: TrainingConfiguration) -> str:
+    if configuration.transfer is None:
+        return "random weights"
+    if configuration.transfer.package is not None:
+        return f"the weights of the Python package `{configuration.transfer.package}`"
+    return "a checkpoint of its own"
 
 
 def _calibration(definition: BundleDefinition, evaluation: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition
 from training.augmentation import Augmentation
+from training.batches import PreparedImages
+from training.checkpoint import Checkpoint, training_fingerprint
 from training.configuration import TrainingConfiguration, load_training_configuration
-from training.fitting import Fit, PreparedImages, fit, logits_of
+from training.fitting import Fit, fit, logits_of
 from training.labelled_images import LabelledImage, find_labelled_images
 from training.preparation import prepare
 from training.splits import Split, group_folds, hold_out
@@ -24,6 +27,7 @@ from training.splits import Split, group_folds, hold_out
 TRAIN_FOLDER = "train"
 VALIDATION_FILE = "validation.npz"
 HISTORY_FILE = "history.json"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 _log = logging.getLogger(__name__)
 
@@ -68,39 +72,55 @@ class ValidationLogits:
         )
 
 
-def train_bundle(folder: Path, data: Path, run: Path, device: torch.device) -> None:
+def train_bundle(folder: Path, data: Path, run: Path, device: torch.device, *, resume: bool = False) -> None:
     """Train the bundle in ``folder`` on ``data`` (its ``train`` folder and the validation split, if one is named).
 
     Writes ``models/model.pt`` into the bundle; training history and validation logits into ``run``.
     With folds, every fold is fitted to learn what the model says of scans it has not seen; the weights that
     are kept are then fitted to all images, for as many epochs.
+
+    An interrupted run leaves checkpoints in ``run``. With ``resume`` it goes on from them, and ends with the
+    weights that it would have ended with; without, it begins anew.
+
+    Raises:
+        ResumeError: the checkpoints are of another configuration, network or data set.
+        TransferError: the weights to start from are missing, or of another network.
     """
     definition = BundleDefinition.load(folder)
     configuration = load_training_configuration(folder)
     run.mkdir(parents=True, exist_ok=True)
-    images, splits = _splits(definition, configuration, data)
+    images, splits = split_images(definition, configuration, data)
+    checkpoints = run / CHECKPOINTS_FOLDER
+    if not resume:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    fingerprint = training_fingerprint(definition, configuration, images)
     prepared = prepare(images, definition.preprocessing())
     fits: list[Fit] = []
     parts: list[ValidationLogits] = []
     for number, split in enumerate(splits, start=1):
         _log.info("split %d of %d: %d images train, %d validate", number, len(splits), *map(len, split))
         train, valid = (PreparedImages.select(prepared, part) for part in split)
-        fits.append(fit_network(definition, configuration, train, valid, device))
+        checkpoint = Checkpoint(checkpoints / f"split{number}.pt", fingerprint)
+        fits.append(fit_network(definition, configuration, train, valid, device, checkpoint))
         parts.append(validation_logits(fits[-1], configuration, valid, device))
         ValidationLogits.join(parts).save(run)
     final = fits[0]
     if len(splits) > 1:
-        final = fit_network(definition, configuration, PreparedImages.select(prepared, images), None, device)
+        everything = PreparedImages.select(prepared, images)
+        checkpoint = Checkpoint(checkpoints / "all.pt", fingerprint)
+        final = fit_network(definition, configuration, everything, None, device, checkpoint)
         fits.append(final)
     history = [[asdict(epoch) for epoch in one.epochs] for one in fits]
     (run / HISTORY_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
     (folder / WEIGHTS_FILE).parent.mkdir(exist_ok=True)
     torch.save(_half_precision(final.network), folder / WEIGHTS_FILE)
+    shutil.rmtree(checkpoints)
 
 
-def _splits(
+def split_images(
     definition: BundleDefinition, configuration: TrainingConfiguration, data: Path
 ) -> tuple[list[LabelledImage], list[Split]]:
+    """Return all images to train on, and how they are split to validate: one split, or one for each fold."""
     classes, validation = definition.manifest.classes, configuration.validation
     images = find_labelled_images(data / TRAIN_FOLDER, classes, configuration.class_folders)
     if validation.split is not None:
@@ -119,10 +139,11 @@ def fit_network(
     train: PreparedImages,
     valid: PreparedImages | None,
     device: torch.device,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Fit the bundle's network from the configured seed."""
+    """Fit the bundle's network from the configured seed, or from where the checkpoint was left."""
     torch.manual_seed(configuration.seed)
-    fitted = fit(definition.network(), configuration, train, valid, device)
+    fitted = fit(definition.network(), configuration, train, valid, device, checkpoint)
     # What is validated is what is kept: weights that have been through half precision.
     fitted.network.load_state_dict(_half_precision(fitted.network))
     return fitted

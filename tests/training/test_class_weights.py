@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.batches import class_weights
 from training.configuration import TrainingConfigurationError, load_training_configuration
-from training.fitting import class_weights
 
 
 def test_a_rare_class_weighs_more_and_images_weigh_one_on_average() -> None:
