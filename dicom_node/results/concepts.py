@@ -16,6 +16,7 @@ PRIVATE_SCHEME = "99DICOMNODE"
 PRIVATE_SCHEME_NAME = "dicom-node findings"
 
 PRESENCE = CodedConcept("705057003", "SCT", "Presence")
+PROBABILITY = CodedConcept("PROBABILITY", PRIVATE_SCHEME, "Probability")
 PERCENT = CodedConcept("%", "UCUM", "Percent")
 PROCESSING_EQUIPMENT = CodedConcept("109102", "DCM", "Processing Equipment")
 MODALITY = CodedConcept("121139", "DCM", "Modality")
@@ -37,11 +38,6 @@ LATERALITIES = {
 # study's own code stays in its Procedure Code Sequence.
 _PROCEDURES = {"CT": CodedConcept("25045-6", "LN", "CT unspecified body region")}
 _ANY_PROCEDURE = CodedConcept("363679005", "SCT", "Imaging procedure")
-_THRESHOLD_WORDS = {
-    Evaluation.PRESENT: "Present from threshold",
-    Evaluation.ABSENT: "Absent below threshold",
-    Evaluation.INDETERMINATE: "Indeterminate below threshold",
-}
 
 
 def concept(code: manifest.Code) -> CodedConcept:
@@ -50,14 +46,17 @@ def concept(code: manifest.Code) -> CodedConcept:
 
 
 def probability_of(finding: Finding) -> CodedConcept:
-    """The name of the finding's probability, in words: viewers such as OHIF show nothing else of the finding."""
-    return _private(f"{finding.label} probability", f"P{finding.code.value}")
+    """The name of the number that answers, short: OHIF shows nothing else of the finding, and cuts what is long.
+
+    That the number is a probability is said by its derivation.
+    """
+    return _private(finding.label, f"P{finding.code.value}")
 
 
 def threshold_of(finding: Finding) -> CodedConcept:
-    """The name of the operating point that the probability is held against, and on which side it fell."""
+    """The name of the threshold that the probability is held against: on which side it fell, as short as can be."""
     return _private(
-        f"{_THRESHOLD_WORDS[finding.evaluation]} ({finding.operating_point_name})",
+        f"{finding.evaluation.value.capitalize()}, threshold",
         f"{finding.evaluation.value[0].upper()}-{finding.operating_point_name}",
     )
 

@@ -137,6 +137,7 @@ def local_time(created_at: datetime, source: Dataset) -> datetime:
 class Provenance:
     """Who made an object, from which study, and how its destination wants it labelled.
 
+    ``title`` is what the model is for, ``result`` what it says, in few words.
     ``texts`` is everything of ours that has to be written in the character set of ``source``.
     """
 
@@ -144,6 +145,7 @@ class Provenance:
     identity: ResultIdentity
     options: ResultOptions
     title: str
+    result: str
     created_at: datetime
     texts: tuple[str, ...]
 
@@ -201,7 +203,7 @@ def _put_series(dataset: Dataset, provenance: Provenance, kind: ResultKind, find
     dataset.SeriesInstanceUID = identity.result_series_uid(kind)
     dataset.SeriesNumber = provenance.options.series_number(kind)
     dataset.SeriesDescription = provenance.options.description(
-        kind, title=provenance.title, model=model.name, version=model.version
+        kind, result=provenance.result, title=provenance.title, model=model.name, version=model.version
     )
 
 

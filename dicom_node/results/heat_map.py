@@ -1,7 +1,12 @@
-"""The heat map as an object of its own: a parametric map of its values, or a segmentation of the region."""
+"""The heat maps as objects of their own: a parametric map of their values, or a segmentation of the regions.
+
+Both lie in a frame of reference, so that a radiograph has neither. A segmentation without one is allowed, but OHIF
+shows a black page for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import highdicom as hd
@@ -20,27 +25,26 @@ from dicom_node.results.header import complete, patient_and_study
 from dicom_node.results.request import ResultRequest
 
 _MORPHOLOGICALLY_ABNORMAL = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
+Polygon = tuple[tuple[float, float], ...]
 _NO_UNITS = CodedConcept("1", "UCUM", "no units")
 
 
 def parametric_maps(request: ResultRequest) -> list[Dataset]:
-    """A map, one 32 bit float frame on the key image's grid, for each finding with a heat map.
-
-    Parametric maps lie in a frame of reference, so that a radiograph has none.
-    """
+    """A map for each finding with heat maps, one 32 bit float frame on the grid of each key image."""
     kind = ResultKind.PARAMETRIC_MAP
     maps = []
-    for finding in _mapped(request):
-        if request.plane(finding.key_index).position is None or finding.heat_map is None:
+    for finding in request.reading.findings:
+        heats = {key.index: key.heat_map for key in finding.key_images if key.heat_map is not None}
+        if not (indices := _placed(request, heats)):
             continue
         dataset = ParametricMap(
-            pixel_array=finding.heat_map.astype(np.float32)[None],
+            pixel_array=np.stack([heats[index] for index in indices]),
             real_world_value_mappings=[_value_mapping(finding)],
             voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
             contains_recognizable_visual_features=False,
             content_label="AI_HEAT_MAP",
             content_description=wording.sentence(finding)[:64],
-            **_placement(request, finding, kind),
+            **_placement(request, finding, indices, kind),
         )
         dataset.Laterality = None
         maps.append(_completed(dataset, request, finding, kind))
@@ -48,22 +52,21 @@ def parametric_maps(request: ResultRequest) -> list[Dataset]:
 
 
 def segmentations(request: ResultRequest) -> list[Dataset]:
-    """A binary segmentation, one frame on the key image's grid, for each finding with a region."""
+    """A binary segmentation for each finding with regions, one frame on the grid of each key image."""
     kind = ResultKind.SEGMENTATION
     objects = []
-    for finding in _mapped(request):
-        if finding.region is None:
+    for finding in request.reading.findings:
+        regions = {key.index: key.region for key in finding.key_images if key.region is not None}
+        if not (indices := _placed(request, regions)):
             continue
         dataset = Segmentation(
-            pixel_array=_region_mask(request.plane(finding.key_index), finding)[None],
+            pixel_array=np.stack([_mask(request.plane(index), regions[index]) for index in indices]),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_segment(request, finding)],
             content_label="AI_REGION",
             content_description=wording.sentence(finding)[:64],
-            **_placement(request, finding, kind),
+            **_placement(request, finding, indices, kind),
         )
-        if request.plane(finding.key_index).position is None:
-            dataset.PatientOrientation = request.source(finding.key_index).get("PatientOrientation")
         objects.append(_completed(dataset, request, finding, kind))
     return objects
 
@@ -76,24 +79,27 @@ def _completed(dataset: Dataset, request: ResultRequest, finding: Finding, kind:
     return complete(dataset, request.provenance(kind), kind, finding_number=finding.number)
 
 
-def _mapped(request: ResultRequest) -> list[Finding]:
-    """The findings with something to map; a slice without frame of reference has no place to map it to."""
-    return [
-        finding
-        for finding in request.reading.findings
-        if (finding.heat_map is not None or finding.region is not None)
-        and (
-            request.plane(finding.key_index).position is None
-            or "FrameOfReferenceUID" in request.source(finding.key_index)
-        )
-    ]
+def _placed(request: ResultRequest, indices: Iterable[int]) -> list[int]:
+    """Which of the images can be mapped: slices in a frame of reference, one for each position."""
+    by_position: dict[tuple[float, ...], int] = {}
+    for index in indices:
+        plane = request.plane(index)
+        if (
+            plane.position
+            and plane.orientation
+            and plane.pixel_spacing
+            and "FrameOfReferenceUID" in request.source(index)
+        ):
+            by_position.setdefault(plane.position, index)
+    return list(by_position.values())
 
 
-def _placement(request: ResultRequest, finding: Finding, kind: ResultKind) -> dict[str, Any]:
-    """What both objects tell of their source image, its place, and the device."""
-    plane, identity = request.plane(finding.key_index), request.identity(kind)
+def _placement(request: ResultRequest, finding: Finding, indices: Sequence[int], kind: ResultKind) -> dict[str, Any]:
+    """What both objects tell of their source images, their places, and the device."""
+    identity = request.identity(kind)
+    sources = {request.plane(index).sop_instance_uid: request.source(index) for index in indices}
     return {
-        "source_images": [_source(request, finding)],
+        "source_images": [_source(source) for source in sources.values()],
         "series_instance_uid": identity.result_series_uid(kind),
         "series_number": request.options.series_number(kind),
         "sop_instance_uid": identity.sop_instance_uid(kind, finding.number),
@@ -102,24 +108,25 @@ def _placement(request: ResultRequest, finding: Finding, kind: ResultKind) -> di
         "manufacturer_model_name": request.reading.model.name,
         "software_versions": request.provenance(kind).software_versions,
         "device_serial_number": request.reading.model.weights_digest,
-        **_geometry(plane),
+        **_geometry([request.plane(index) for index in indices]),
     }
 
 
-def _geometry(plane: ImagePlane) -> dict[str, Any]:
-    """The plane in functional groups; nothing where it has no place in the patient."""
-    if plane.position is None or plane.orientation is None or plane.pixel_spacing is None:
+def _geometry(planes: Sequence[ImagePlane]) -> dict[str, Any]:
+    """The planes, which have the orientation and spacing of the first, in functional groups."""
+    patient, first = hd.CoordinateSystemNames.PATIENT, planes[0]
+    positions = [plane.position for plane in planes if plane.position is not None]
+    if first.orientation is None or first.pixel_spacing is None:
         return {}
     return {
-        "plane_positions": [hd.PlanePositionSequence(hd.CoordinateSystemNames.PATIENT, plane.position)],
-        "plane_orientation": hd.PlaneOrientationSequence(hd.CoordinateSystemNames.PATIENT, plane.orientation),
-        "pixel_measures": hd.PixelMeasuresSequence(plane.pixel_spacing, slice_thickness=None),
+        "plane_positions": [hd.PlanePositionSequence(patient, position) for position in positions],
+        "plane_orientation": hd.PlaneOrientationSequence(patient, first.orientation),
+        "pixel_measures": hd.PixelMeasuresSequence(first.pixel_spacing, slice_thickness=None),
     }
 
 
-def _source(request: ResultRequest, finding: Finding) -> Dataset:
-    """The header of the key image, with the attributes that highdicom asks of it in order."""
-    source = request.source(finding.key_index)
+def _source(source: Dataset) -> Dataset:
+    """The header of a key image, with the attributes that highdicom asks of it in order."""
     header = Dataset()
     header.update(source)
     header.update(patient_and_study(source))
@@ -134,7 +141,7 @@ def _source(request: ResultRequest, finding: Finding) -> Dataset:
 
 
 def _value_mapping(finding: Finding) -> RealWorldValueMapping:
-    """Heat from 0 to 1 as it is stored, without a unit."""
+    """Heat from 0 to 1 as it is stored, without a unit; each frame has its own peak at 1."""
     return RealWorldValueMapping(
         lut_label="HEAT",
         lut_explanation=f"Attention of the model for {finding.label}"[:64],
@@ -145,10 +152,11 @@ def _value_mapping(finding: Finding) -> RealWorldValueMapping:
     )
 
 
-def _region_mask(plane: ImagePlane, finding: Finding) -> npt.NDArray[np.uint8]:
+def _mask(plane: ImagePlane, region: Polygon) -> npt.NDArray[np.uint8]:
     """The region as (rows, columns) of 0 and 1; pixel centres are at half coordinates (PS3.3 C.18.6.1.1)."""
     mask = Image.new("L", (plane.columns, plane.rows))
-    vertices = [(column - 0.5, row - 0.5) for column, row in finding.region or ()]
+    # PIL counts from pixel centres and cuts fractions off, which would move the region.
+    vertices = [(round(column - 0.5), round(row - 0.5)) for column, row in region]
     ImageDraw.Draw(mask).polygon(vertices, fill=1, outline=1)
     return np.asarray(mask)
 

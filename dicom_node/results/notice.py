@@ -51,7 +51,7 @@ def build_notice(
         raise ValueError(f"a study that is {state.value} has no notice")
     objects: list[tuple[ResultKind, Dataset]] = []
     for kind in options.kinds:
-        provenance = _provenance(analysis, f"{_HEADINGS[state]}. {reason}", sources[0], options, kind)
+        provenance = _provenance(analysis, state, reason, sources[0], options, kind)
         if kind is ResultKind.STRUCTURED_REPORT:
             objects.append((kind, _report(provenance, state, reason, sources)))
         elif kind is ResultKind.SECONDARY_CAPTURE:
@@ -60,8 +60,14 @@ def build_notice(
 
 
 def _provenance(
-    analysis: AnalysisIdentity, text: str, source: Dataset, options: ResultOptions, kind: ResultKind
+    analysis: AnalysisIdentity,
+    state: StudyState,
+    reason: str,
+    source: Dataset,
+    options: ResultOptions,
+    kind: ResultKind,
 ) -> Provenance:
+    text = f"{_HEADINGS[state]}. {reason}"
     # A second attempt may end for another reason, which makes it another object.
     variant = hashlib.sha256(f"{options.variant(kind)}\n{text}".encode()).hexdigest()
     identity = ResultIdentity(
@@ -71,7 +77,15 @@ def _provenance(
         str(source.SeriesInstanceUID),
         variant=variant,
     )
-    return Provenance(source, identity, options, _TITLE, analysis.created_at, (text, *options.descriptions.values()))
+    return Provenance(
+        source,
+        identity,
+        options,
+        _TITLE,
+        f"no result, {state.value}",
+        analysis.created_at,
+        (text, *options.descriptions.values()),
+    )
 
 
 def _report(provenance: Provenance, state: StudyState, reason: str, sources: Sequence[Dataset]) -> Dataset:

@@ -19,21 +19,22 @@ DEFAULT_SERIES_NUMBERS: Mapping[ResultKind, int] = {
 }
 
 DEFAULT_DESCRIPTIONS: Mapping[ResultKind, str] = {
-    ResultKind.STRUCTURED_REPORT: "AI report: {title}",
+    ResultKind.STRUCTURED_REPORT: "AI: {result}",
     ResultKind.SECONDARY_CAPTURE: "AI images: {title}",
     ResultKind.PRESENTATION_STATE: "AI annotations: {title}",
     ResultKind.PARAMETRIC_MAP: "AI heat map: {title}",
     ResultKind.SEGMENTATION: "AI regions: {title}",
 }
 
-_FIELDS = {"title": "", "model": "", "version": ""}
+_FIELDS = {"result": "", "title": "", "model": "", "version": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class ResultOptions:
     """Object kinds, series numbers and series description templates of one destination.
 
-    Templates may use ``{title}``, ``{model}`` and ``{version}``. What is not given keeps its default.
+    Templates may use ``{result}`` (the most important finding in words), ``{title}``, ``{model}`` and ``{version}``.
+    What is not given keeps its default.
 
     Raises:
         ValueError: no kind is chosen, a series number is not positive, or a template has an unknown field.
@@ -62,10 +63,10 @@ class ResultOptions:
         """Series Number of the objects of ``kind``."""
         return self.series_numbers.get(kind, DEFAULT_SERIES_NUMBERS[kind])
 
-    def description(self, kind: ResultKind, *, title: str, model: str, version: str) -> str:
+    def description(self, kind: ResultKind, *, result: str, title: str, model: str, version: str) -> str:
         """Series Description of the objects of ``kind``, cut to the 64 characters of VR LO (PS3.5 6.2)."""
         template = self.descriptions.get(kind, DEFAULT_DESCRIPTIONS[kind])
-        return template.format(title=title, model=model, version=version).replace("\\", "/")[:64].strip()
+        return template.format(result=result, title=title, model=model, version=version).replace("\\", "/")[:64].strip()
 
     def variant(self, kind: ResultKind) -> str:
         """What sets objects of ``kind`` apart from the default ones; empty where nothing does.

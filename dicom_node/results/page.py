@@ -19,6 +19,7 @@ MARGIN = 16
 CORNER = 170
 PANEL = (WIDTH - 3 * MARGIN) // 2
 PANEL_TOP = 100
+_HEADLINE_LEFT, _HEADLINE_WIDTH = 80, 800
 _EVIDENCE_TOP = PANEL_TOP + PANEL + 8
 _FOOTER_TOP = 888
 
@@ -37,10 +38,13 @@ EVALUATION_COLOURS: dict[Evaluation, Colour] = {
     Evaluation.ABSENT: (120, 210, 150),
 }
 
+MAXIMUM_ROWS = 5
+"""How many findings fit under the images."""
+
 # The page is legible at 512 lines: no letter is set smaller than this (PIL size, about 12 px at 512 lines).
 SMALL = 23
 BODY = 26
-TITLE = 36
+TITLE = 40
 HEADLINE = 46
 
 
@@ -84,7 +88,7 @@ class Page:
 
     finding: Finding
     findings: tuple[Finding, ...]
-    left: Panel
+    left: Panel | Statement
     right: Panel | Statement
     profile: Profile | None
     details: tuple[str, ...]
@@ -144,12 +148,19 @@ def _fitted(text: str, size: int, width: float) -> str:
 
 
 def _draw_headline(draw: ImageDraw.ImageDraw, page: Page) -> None:
-    """The answer, clear of the corners and of the middle, where OHIF puts the player of its cine mode."""
+    """The answer in one line at the top.
+
+    Below it, OHIF writes date and description of the series on the left and puts the player of its cine mode in the
+    middle.
+    """
     finding = page.finding
     colour = EVALUATION_COLOURS[finding.evaluation]
     draw.rectangle((0, 0, WIDTH, 5), fill=colour)
-    draw.text((CORNER, 29), _fitted(finding.label, TITLE, 380), fill=TEXT, font=_font(TITLE), anchor="lm")
-    draw.text((CORNER, 70), finding.evaluation.value, fill=colour, font=_font(HEADLINE), anchor="lm")
+    evaluation = finding.evaluation.value
+    label = _fitted(finding.label, TITLE, _HEADLINE_WIDTH - _text_width(f"  {evaluation}", TITLE))
+    draw.text((_HEADLINE_LEFT, 29), label, fill=TEXT, font=_font(TITLE), anchor="lm")
+    beside = _HEADLINE_LEFT + _text_width(f"{label}  ", TITLE)
+    draw.text((beside, 29), evaluation, fill=colour, font=_font(TITLE), anchor="lm")
     right, value = WIDTH - CORNER // 2, wording.probability_text(finding)
     draw.text((right, 38), value, fill=colour, font=_font(HEADLINE), anchor="rm")
     beside = right - _text_width(value, HEADLINE) - 12
@@ -231,25 +242,26 @@ def _wrapped(line: str, size: int, width: int) -> list[str]:
 
 
 def _draw_findings(draw: ImageDraw.ImageDraw, page: Page, x: int) -> None:
-    """A row for each finding: its name, a bar with its threshold, its probability."""
-    rows = page.findings[:3]
-    height = 50
-    bar_left, bar_right = x + 250, x + PANEL - 100
+    """A row for each finding, as many as there is room for: its name, a bar with its threshold, its probability."""
+    rows = page.findings if len(page.findings) <= MAXIMUM_ROWS else page.findings[: MAXIMUM_ROWS - 1]
+    height = min(50, 160 // min(len(page.findings), MAXIMUM_ROWS))
+    bar_left, bar_right = x + 300, x + PANEL - 100
     for index, finding in enumerate(rows):
-        y = _EVIDENCE_TOP + index * height
+        y = _EVIDENCE_TOP + index * height - (50 - height) // 4
         colour = EVALUATION_COLOURS[finding.evaluation]
         name_colour = TEXT if finding.number == page.finding.number else QUIET
-        draw.text((x, y + 18), _fitted(finding.label, BODY, 236), fill=name_colour, font=_font(BODY), anchor="lm")
-        draw.rectangle((bar_left, y + 6, bar_right, y + 30), fill=TRACK)
+        draw.text((x, y + 18), _fitted(finding.label, BODY, 290), fill=name_colour, font=_font(BODY), anchor="lm")
+        draw.rectangle((bar_left, y + 8, bar_right, y + 28), fill=TRACK)
         filled = bar_left + (bar_right - bar_left) * finding.probability
-        draw.rectangle((bar_left, y + 6, max(filled, bar_left + 2), y + 30), fill=colour)
+        draw.rectangle((bar_left, y + 8, max(filled, bar_left + 2), y + 28), fill=colour)
         threshold = bar_left + (bar_right - bar_left) * finding.operating_point.threshold
-        draw.line((threshold, y, threshold, y + 36), fill=TEXT, width=3)
+        draw.line((threshold, y + 4, threshold, y + 32), fill=TEXT, width=3)
         draw.text(
             (x + PANEL - 4, y + 18), wording.probability_text(finding), fill=colour, font=_font(BODY), anchor="rm"
         )
     if hidden := len(page.findings) - len(rows):
-        draw.text((x, _FOOTER_TOP - SMALL - 6), f"{hidden} more in the report", fill=QUIET, font=_font(SMALL))
+        text = f"and {hidden} more, on the last page"
+        draw.text((x, _EVIDENCE_TOP + len(rows) * height + 12), text, fill=QUIET, font=_font(SMALL), anchor="lm")
 
 
 def _draw_profile(draw: ImageDraw.ImageDraw, profile: Profile, x: int) -> None:

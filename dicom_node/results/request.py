@@ -9,6 +9,7 @@ from datetime import datetime
 from pydicom import Dataset
 
 from dicom_node.domain import AnalysisIdentity, ImagePlane, ImageStack, Reading, ResultKind
+from dicom_node.results import wording
 from dicom_node.results.header import Provenance
 from dicom_node.results.identity import ResultIdentity
 from dicom_node.results.options import ResultOptions
@@ -64,6 +65,7 @@ class ResultRequest:
             self.identity(kind),
             self.options,
             manifest.title,
+            wording.result(self.reading.findings),
             self.created_at,
             (manifest.title, *texts, *self.options.descriptions.values()),
         )

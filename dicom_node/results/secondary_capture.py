@@ -9,23 +9,24 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SecondaryCaptureImageStorage
 
-from dicom_node.domain import Evaluation, Finding, ResultKind
+from dicom_node.domain import Evaluation, Finding, KeyImage, ResultKind
 from dicom_node.results import wording
 from dicom_node.results.display import ByteArray, display_image, fitted_size, with_heat
 from dicom_node.results.header import complete
-from dicom_node.results.page import PANEL, Page, Panel, Profile, Statement, render
+from dicom_node.results.page import MAXIMUM_ROWS, PANEL, Page, Panel, Profile, Statement, render
 from dicom_node.results.placement import letters_of, position_text, stack_ends
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.slide_page import places_panel, slide_caption, tiles_panel
 
 MAXIMUM_PAGES = 12
+_LINES = 16  # of a statement
 
 _KIND = ResultKind.SECONDARY_CAPTURE
 
 
 def secondary_capture(request: ResultRequest) -> Dataset:
     """The capture of one reading: single-frame where one page says it all, else multi-frame true colour."""
-    dataset = capture_of([render(page) for page in _pages(request)])
+    dataset = capture_of([render(page) for page in pages_of(request)])
     dataset.DerivationDescription = f"{wording.NOT_VERIFIED}: {wording.model_text(request.reading)}"
     dataset.ImageComments = "; ".join(
         wording.sentence(finding) for finding in wording.by_importance(request.reading.findings)
@@ -80,38 +81,52 @@ def _reference_sources(dataset: Dataset, request: ResultRequest) -> None:
     dataset.SourceImageSequence = list(shown.values())
 
 
-def _pages(request: ResultRequest) -> list[Page]:
-    """Pages in the order a reader wants them: the most important finding's key image first."""
-    ranked = wording.by_importance(request.reading.findings)
+def pages_of(request: ResultRequest) -> list[Page]:
+    """Pages in the order a reader wants them: the most important finding first, its key image first.
+
+    Where there are too many, every finding keeps its first ones. What does not fit is told on a last page.
+    """
+    ranked = tuple(wording.by_importance(request.reading.findings))
     shown = [finding for finding in ranked if finding.evaluation is not Evaluation.ABSENT] or ranked[:1]
-    pages = [page for finding in shown for page in _pages_of(request, finding, tuple(ranked))][:MAXIMUM_PAGES]
+    every = [(place, page) for finding in shown for place, page in enumerate(_finding_pages(request, finding, ranked))]
+    by_place = sorted(range(len(every)), key=lambda index: every[index][0])
+    pages = [every[index][1] for index in sorted(by_place[:MAXIMUM_PAGES])]
+    left_out = len(every) - len(pages)
+    if left_out or len(ranked) > MAXIMUM_ROWS:
+        pages += _overview(request, ranked, left_out)
     return [replace(page, number=number, pages=len(pages)) for number, page in enumerate(pages, 1)]
 
 
-def _pages_of(request: ResultRequest, finding: Finding, ranked: tuple[Finding, ...]) -> list[Page]:
-    """The key image with and without heat, then the other key images two by two."""
-    others = [key.index for key in finding.key_images[1:]]
-    plain = _panel(request, finding.key_index, "Key image")
-    right: Panel | Statement = (
-        _statement(request, finding, ranked) if finding.heat_map is None else _heat_panel(request, finding)
-    )
-    pages = [_page(request, finding, ranked, plain, right, (finding.key_index,))]
-    for start in range(0, len(others), 2):
-        pair = others[start : start + 2]
-        panels = [_panel(request, index, "Further key image") for index in pair]
-        beside: Panel | Statement = panels[1] if len(panels) > 1 else Statement((wording.sentence(finding),))
-        pages.append(_page(request, finding, ranked, panels[0], beside, tuple(pair)))
+def _finding_pages(request: ResultRequest, finding: Finding, ranked: tuple[Finding, ...]) -> list[Page]:
+    """Each key image with and without heat; of an absent finding only the first, beside what was looked for."""
+    keys = finding.key_images if finding.evaluation is not Evaluation.ABSENT else finding.key_images[:1]
+    pages = []
+    for number, key in enumerate(keys, 1):
+        title = "Key image" if len(keys) == 1 else f"Key image {number} of {len(keys)}"
+        beside = _statement(request, finding, ranked) if key.heat_map is None else _heat_panel(request, key)
+        pages.append(_page(request, finding, ranked, _panel(request, key.index, title), beside, (key.index,)))
     if finding.key_tiles:
-        places = places_panel(plain, request.stack, finding)
+        places = places_panel(_panel(request, finding.key_index, ""), request.stack, finding)
         pages.append(_page(request, finding, ranked, tiles_panel(finding), places, ()))
     return pages
+
+
+def _overview(request: ResultRequest, ranked: tuple[Finding, ...], left_out: int) -> list[Page]:
+    """Every finding in words, in two columns, and how much is not shown."""
+    lines = [f"{wording.headline(finding)}, {wording.probability_text(finding)}" for finding in ranked]
+    if left_out:
+        lines.append(f"{left_out} further key images are not shown here.")
+    columns = [Statement(tuple(lines[start : start + _LINES])) for start in range(0, len(lines), _LINES)]
+    columns += [Statement(())] * (len(columns) % 2)
+    pairs = zip(columns[::2], columns[1::2], strict=True)
+    return [_page(request, ranked[0], ranked, left, right, ()) for left, right in pairs]
 
 
 def _page(
     request: ResultRequest,
     finding: Finding,
     ranked: tuple[Finding, ...],
-    left: Panel,
+    left: Panel | Statement,
     right: Panel | Statement,
     marked: tuple[int, ...],
 ) -> Page:
@@ -125,7 +140,8 @@ def _page(
             finding.evaluation,
         )
     reading = request.reading
-    footer = f"{reading.manifest.title}   model {wording.model_text(reading)}   {request.provenance(_KIND).date_text}"
+    # The title comes last, since what does not fit is cut.
+    footer = f"Model {wording.model_text(reading)}   {request.provenance(_KIND).date_text}   {reading.manifest.title}"
     return Page(finding, ranked, left, right, profile, _details(finding), footer)
 
 
@@ -138,18 +154,17 @@ def _panel(request: ResultRequest, index: int, title: str) -> Panel:
     )
 
 
-def _heat_panel(request: ResultRequest, finding: Finding) -> Panel:
-    panel = _panel(request, finding.key_index, "Where the model looked")
-    heat = finding.heat_map if finding.heat_map is not None else np.zeros((1, 1), np.float32)
+def _heat_panel(request: ResultRequest, key: KeyImage) -> Panel:
+    panel = _panel(request, key.index, "Where the model looked")
+    heat = key.heat_map if key.heat_map is not None else np.zeros((1, 1), np.float32)
     scale = panel.image.width / heat.shape[1], panel.image.height / heat.shape[0]
-    outline = finding.region and tuple((column * scale[0], row * scale[1]) for column, row in finding.region)
+    outline = key.region and tuple((column * scale[0], row * scale[1]) for column, row in key.region)
     return replace(panel, image=with_heat(panel.image, heat), outline=outline, legend=True, captions=())
 
 
 def _captions(request: ResultRequest, index: int) -> tuple[str, ...]:
     """Which image this is, where it lies, and its window."""
     plane, source, window = request.plane(index), request.source(index), request.reading.manifest.input.window
-    count = len(request.stack.planes)
     if request.stack.slide is not None:
         return (slide_caption(request.stack),)
     if plane.frame_number is not None:
@@ -157,8 +172,6 @@ def _captions(request: ResultRequest, index: int) -> tuple[str, ...]:
     else:
         image = f"Image {source.get('InstanceNumber') or index + 1}"
     place = [image]
-    if count > 1:
-        place.append(f"slice {index + 1} of {count}")
     if position := position_text(plane):
         place.append(position)
     if not request.stack.hounsfield:

@@ -160,6 +160,7 @@ def _probability(finding: Finding, coordinates: CoordinatesForMeasurement | None
         concepts.probability_of(finding),
         _percentage(finding.probability),
         concepts.PERCENT,
+        derivation=concepts.PROBABILITY,
         referenced_coordinates=None if coordinates is None else [coordinates],
     )
 
@@ -178,7 +179,8 @@ def _corner_mark(request: ResultRequest, finding: Finding) -> FloatArray:
     plane = request.plane(finding.key_index)
     row = (finding.number - 1) % 8
     left, right = 0.02 * plane.columns, 0.03 * plane.columns
-    top, bottom = (0.04 + 0.11 * row) * plane.rows, (0.10 + 0.11 * row) * plane.rows
+    # Below what viewers write into the corner themselves.
+    top, bottom = (0.13 + 0.10 * row) * plane.rows, (0.18 + 0.10 * row) * plane.rows
     there = [[right, top], [left, top], [left, bottom], [right, bottom]]
     return np.array([*there, *there[-2::-1]], dtype=np.float32)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import contourpy
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -30,10 +29,12 @@ from dicom_node.domain import (
     Reading,
     ResultKind,
 )
+from dicom_node.inference.region import outline
 from dicom_node.manifest import BundleManifest, Code, OperatingPoint
 from dicom_node.results.build import build_results
 from dicom_node.results.identity import input_digest
 from dicom_node.results.options import ResultOptions
+from dicom_node.results.request import ResultRequest
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CREATED_AT = datetime(2026, 3, 4, 15, 16, 17, tzinfo=UTC)
@@ -150,13 +151,6 @@ def heat(rows: int, columns: int, row: float, column: float, spread: float = 5.0
     return np.exp(-((rows_ - row) ** 2 + (columns_ - column) ** 2) / (2 * spread**2)).astype(np.float32)
 
 
-def outline(heat_map: FloatArray, threshold: float = 0.5) -> tuple[tuple[float, float], ...]:
-    """The outline of the hot area in SCOORD coordinates, where pixel centres are at halves."""
-    lines = contourpy.contour_generator(z=np.pad(heat_map, 1)).lines(threshold)
-    longest = max(lines, key=len)
-    return tuple((float(column) - 0.5, float(row) - 0.5) for column, row in longest)
-
-
 def finding(stack: ImageStack, name: str = "tumor", probability: float = 0.93, **changes: Any) -> Finding:
     """A finding, by default with one key image; present ones have heat and a region on each.
 
@@ -179,7 +173,7 @@ def finding(stack: ImageStack, name: str = "tumor", probability: float = 0.93, *
         "operating_point": POINT,
         "evaluation": Evaluation.PRESENT if present else Evaluation.ABSENT,
         "key_images": tuple(
-            KeyImage(index, heat_map, None if heat_map is None else outline(heat_map))
+            KeyImage(index, heat_map, None if heat_map is None else outline(heat_map, 0.5))
             for index, heat_map in zip(indices, heat_maps, strict=True)
         ),
         "image_probabilities": tuple(probability * 0.8 ** abs(index - key) for index in range(len(stack.planes))),
@@ -239,6 +233,11 @@ def built(
     return [dataset for _, dataset in made]
 
 
+def request(stack: ImageStack, sources: Sequence[Dataset], *findings: Finding) -> ResultRequest:
+    """What the builders are given."""
+    return ResultRequest.of(analysis(sources), reading(*findings), stack, sources, ResultOptions())
+
+
 def enhanced_ct() -> tuple[ImageStack, list[Dataset]]:
     """The same series as one Enhanced CT object."""
     stack, slices = ct()
@@ -249,9 +248,25 @@ def enhanced_ct() -> tuple[ImageStack, list[Dataset]]:
         FrameOfReferenceUID=slices[0].FrameOfReferenceUID,
         Rows=64,
         Columns=64,
+        SharedFunctionalGroupsSequence=[
+            _item(
+                PlaneOrientationSequence=[_item(ImageOrientationPatient=slices[0].ImageOrientationPatient)],
+                PixelMeasuresSequence=[_item(PixelSpacing=slices[0].PixelSpacing, SliceThickness=2)],
+            )
+        ],
+        PerFrameFunctionalGroupsSequence=[
+            _item(PlanePositionSequence=[_item(ImagePositionPatient=one.ImagePositionPatient)]) for one in slices
+        ],
     )
     planes = tuple(
         replace(plane, sop_instance_uid=source.SOPInstanceUID, sop_class_uid=EnhancedCTImageStorage, frame_number=frame)
         for frame, plane in enumerate(stack.planes, 1)
     )
     return replace(stack, planes=planes), [source]
+
+
+def _item(**attributes: Any) -> Dataset:
+    item = Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item

@@ -13,14 +13,15 @@ def test_report_and_capture_are_the_default() -> None:
 
 
 def test_a_site_may_label_and_number_its_series() -> None:
-    options = ResultOptions(series_numbers={SR: 77}, descriptions={SR: "KI {model} {version}"})
+    options = ResultOptions(series_numbers={SR: 77}, descriptions={SR: "KI {model} {version}: {result}"})
     assert options.series_number(SR) == 77
-    assert options.description(SR, title="Kidney CT", model="kidney_ct", version="1.0") == "KI kidney_ct 1.0"
+    told = options.description(SR, result="Cyst 3 %, absent", title="Kidney CT", model="kidney_ct", version="1.0")
+    assert told == "KI kidney_ct 1.0: Cyst 3 %, absent"
     assert options.series_number(SC) != 77
 
 
 def test_descriptions_fit_their_value_representation() -> None:
-    description = ResultOptions().description(SR, title="back\\slash " * 20, model="m", version="1")
+    description = ResultOptions().description(SR, result="back\\slash " * 20, title="", model="m", version="1")
     assert len(description) <= 64
     assert "\\" not in description
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
+from dicom_node.domain import Finding, ImageStack
 from dicom_node.results.file import encode
 from tests.results import cases
 
@@ -25,6 +27,8 @@ ORIENTATIONS = {
 }
 SPACINGS = {"square": (0.7, 0.7), "tall pixels": (1.5, 0.6), "wide pixels": (0.5, 1.25)}
 PEAK_ROW, PEAK_COLUMN = 21, 50
+PEAKS = {3: (PEAK_ROW, PEAK_COLUMN), 1: (30, 20), 4: (12, 33)}
+"""Row and column by key slice, the key image first."""
 
 
 def patient_point(source: Dataset, column: float, row: float) -> npt.NDArray[np.float64]:
@@ -58,14 +62,27 @@ def centroid(polygon: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.array([((x + following_x) * cross).sum(), ((y + following_y) * cross).sum()]) / (3 * cross.sum())
 
 
-@pytest.mark.parametrize("spacing", SPACINGS.values(), ids=SPACINGS)
-@pytest.mark.parametrize("orientation", ORIENTATIONS.values(), ids=ORIENTATIONS)
+def study_with_a_peak(
+    orientation: tuple[float, ...], spacing: tuple[float, float]
+) -> tuple[ImageStack, list[Dataset], Finding]:
+    """A series whose fourth slice carries a finding at PEAK_ROW, PEAK_COLUMN; further key slices peak elsewhere."""
+    stack, sources = cases.ct(5, rows=48, columns=80, spacing=spacing, orientation=orientation)
+    heat_maps = [cases.heat(48, 80, row, column) for row, column in PEAKS.values()]
+    return stack, sources, cases.finding(stack, key_indices=tuple(PEAKS), heat_maps=heat_maps)
+
+
+in_every_geometry = [
+    pytest.mark.parametrize("spacing", SPACINGS.values(), ids=SPACINGS),
+    pytest.mark.parametrize("orientation", ORIENTATIONS.values(), ids=ORIENTATIONS),
+]
+
+
+@in_every_geometry[0]
+@in_every_geometry[1]
 def test_centre_of_the_region_is_within_a_pixel_of_the_peak(
     orientation: tuple[float, ...], spacing: tuple[float, float]
 ) -> None:
-    stack, sources = cases.ct(5, rows=48, columns=80, spacing=spacing, orientation=orientation)
-    heat_map = cases.heat(48, 80, PEAK_ROW, PEAK_COLUMN)
-    finding = cases.finding(stack, key_indices=(3,), heat_maps=[heat_map])
+    stack, sources, finding = study_with_a_peak(orientation, spacing)
     (made,) = cases.built(stack, sources, finding)
 
     image, polygon = decoded_region(pydicom.dcmread(BytesIO(encode(made))))
@@ -78,26 +95,33 @@ def test_centre_of_the_region_is_within_a_pixel_of_the_peak(
     assert distance < min(spacing)
 
 
-def test_segmentation_covers_the_peak_and_lies_on_the_key_slice() -> None:
-    stack, sources = cases.ct(5, rows=48, columns=80, spacing=(1.5, 0.6), orientation=ORIENTATIONS["sagittal"])
-    heat_map = cases.heat(48, 80, PEAK_ROW, PEAK_COLUMN)
-    finding = cases.finding(stack, key_indices=(3,), heat_maps=[heat_map])
-    (made,) = cases.built(stack, sources, finding, kinds=("SEG",))
+@pytest.mark.parametrize("kind", ["PM", "SEG"])
+@in_every_geometry[0]
+@in_every_geometry[1]
+def test_every_frame_of_a_map_lies_on_its_key_slice_with_its_peak_in_place(
+    orientation: tuple[float, ...], spacing: tuple[float, float], kind: str
+) -> None:
+    stack, sources, finding = study_with_a_peak(orientation, spacing)
+    (made,) = cases.built(stack, sources, finding, kinds=(kind,))
 
     read = pydicom.dcmread(BytesIO(encode(made)))
 
-    rows, columns = np.nonzero(read.pixel_array.reshape(48, 80))
-    assert rows.mean() == pytest.approx(PEAK_ROW, abs=0.5)
-    assert columns.mean() == pytest.approx(PEAK_COLUMN, abs=0.5)
-    (frame,) = read.PerFrameFunctionalGroupsSequence
-    np.testing.assert_allclose(
-        frame.PlanePositionSequence[0].ImagePositionPatient, sources[3].ImagePositionPatient, atol=1e-6
-    )
-    shared = read.SharedFunctionalGroupsSequence[0]
-    assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == [1.5, 0.6]
+    shared, found = read.SharedFunctionalGroupsSequence[0], {}
+    for frame, pixels in zip(read.PerFrameFunctionalGroupsSequence, read.pixel_array, strict=True):
+        plane = Dataset()
+        plane.ImagePositionPatient = frame.PlanePositionSequence[0].ImagePositionPatient
+        plane.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        plane.PixelSpacing = shared.PixelMeasuresSequence[0].PixelSpacing
+        hot_rows, hot_columns = np.nonzero(pixels == pixels.max())
+        (source,) = frame.DerivationImageSequence[0].SourceImageSequence
+        found[source.ReferencedSOPInstanceUID] = patient_point(plane, hot_columns.mean(), hot_rows.mean())
+    assert set(found) == {sources[index].SOPInstanceUID for index in PEAKS}
+    for index, (row, column) in PEAKS.items():
+        expected = patient_point(sources[index], column, row)
+        assert np.linalg.norm(found[sources[index].SOPInstanceUID] - expected) < min(spacing)
 
 
-def test_parametric_map_holds_the_heat_values_on_the_key_slice() -> None:
+def test_parametric_map_holds_the_heat_values() -> None:
     stack, sources = cases.ct(5)
     finding = cases.finding(stack, key_indices=(2,))
     (made,) = cases.built(stack, sources, finding, kinds=("PM",))
@@ -105,9 +129,34 @@ def test_parametric_map_holds_the_heat_values_on_the_key_slice() -> None:
     read = pydicom.dcmread(BytesIO(encode(made)))
 
     np.testing.assert_array_equal(np.squeeze(read.pixel_array), finding.heat_map)
-    (frame,) = read.PerFrameFunctionalGroupsSequence
-    (source,) = frame.DerivationImageSequence[0].SourceImageSequence
-    assert source.ReferencedSOPInstanceUID == sources[2].SOPInstanceUID
+
+
+@pytest.mark.parametrize("kind", ["PM", "SEG"])
+def test_frames_of_a_map_name_the_frames_of_a_multi_frame_source(kind: str) -> None:
+    stack, sources = cases.enhanced_ct()
+    heat_map = cases.heat(64, 64, 20, 30)
+    finding = cases.finding(stack, key_indices=(4, 1), heat_maps=[heat_map] * 2)
+    (made,) = cases.built(stack, sources, finding, kinds=(kind,))
+    named = {}
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        (source,) = frame.DerivationImageSequence[0].SourceImageSequence
+        assert source.ReferencedSOPInstanceUID == sources[0].SOPInstanceUID
+        named[source.ReferencedFrameNumber] = list(frame.PlanePositionSequence[0].ImagePositionPatient)
+    assert named == {index + 1: list(stack.planes[index].position or ()) for index in (4, 1)}
+
+
+@pytest.mark.parametrize("kind", ["PM", "SEG"])
+def test_slices_at_one_position_share_a_frame(kind: str) -> None:
+    stack, sources = cases.ct(5)
+    planes = (*stack.planes[:3], replace(stack.planes[3], position=stack.planes[2].position), stack.planes[4])
+    finding = cases.finding(stack, key_indices=(2, 3), heat_maps=[cases.heat(64, 64, 20, 30)] * 2)
+    (made,) = cases.built(replace(stack, planes=planes), sources, finding, kinds=(kind,))
+    assert made.NumberOfFrames == 1
+
+
+def test_projections_have_neither_map_nor_segmentation() -> None:
+    stack, sources = cases.radiograph()
+    assert cases.built(stack, sources, cases.finding(stack), kinds=("PM", "SEG")) == []
 
 
 def test_presentation_state_draws_the_same_region_and_leaves_the_window_alone() -> None:

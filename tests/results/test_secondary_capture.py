@@ -13,6 +13,7 @@ from dicom_node.domain import Evaluation, Finding, ImageStack
 from dicom_node.results import page
 from dicom_node.results.file import encode
 from dicom_node.results.placement import letters_of, stack_ends
+from dicom_node.results.secondary_capture import pages_of
 from tests.results import cases
 
 SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.7"
@@ -27,6 +28,14 @@ AMBER, GREEN, CYAN = (
 def capture(stack: ImageStack, sources: list[Dataset], *findings: Finding) -> Dataset:
     (made,) = cases.built(stack, sources, *findings, kinds=("SC",))
     return pydicom.dcmread(BytesIO(encode(made)))
+
+
+def frames(made: Dataset) -> list[npt.NDArray[np.uint8]]:
+    return list(made.pixel_array.reshape(-1, page.HEIGHT, page.WIDTH, 3))
+
+
+def right_panel(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return pixels[page.PANEL_TOP : page.PANEL_TOP + page.PANEL, page.WIDTH // 2 :]
 
 
 def has(pixels: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> bool:
@@ -44,21 +53,72 @@ def test_radiograph_gives_one_uncompressed_colour_page() -> None:
     assert made.ImageType == ["DERIVED", "SECONDARY"]
 
 
-def test_key_slices_of_a_ct_are_frames_of_one_object() -> None:
+def test_key_slices_of_a_ct_are_frames_of_one_object_each_with_its_heat_beside() -> None:
     stack, sources = cases.ct()
-    made = capture(stack, sources, cases.finding(stack, key_indices=(3, 2, 4, 1)))
+    heat_maps = [cases.heat(64, 64, 20 + 5 * place, 30) for place in range(4)]
+    made = capture(stack, sources, cases.finding(stack, key_indices=(3, 2, 4, 1), heat_maps=heat_maps))
     assert made.SOPClassUID == MULTI_FRAME_TRUE_COLOR
-    # The key image has a page of its own; the other three follow two by two.
-    assert made.NumberOfFrames == 3
-    assert list(made.PageNumberVector) == [1, 2, 3]
+    assert made.NumberOfFrames == 4
+    assert list(made.PageNumberVector) == [1, 2, 3, 4]
     shown = {item.ReferencedSOPInstanceUID for item in made.SourceImageSequence}
     assert shown == {stack.planes[index].sop_instance_uid for index in (1, 2, 3, 4)}
+    heights = [
+        float(np.argwhere(np.all(right_panel(frame) == CYAN, axis=-1)).mean(axis=0)[0]) for frame in frames(made)
+    ]
+    assert heights == sorted(heights)
+    assert heights[-1] - heights[0] == pytest.approx(15 * page.PANEL / 64, rel=0.1)
 
 
-def test_pages_are_limited() -> None:
+def test_negative_ct_is_told_on_one_page() -> None:
+    stack, sources = cases.ct()
+    made = capture(stack, sources, cases.finding(stack, probability=0.03, key_indices=(3, 2, 4)))
+    assert made.SOPClassUID == SINGLE_FRAME
+
+
+def many_findings(stack: ImageStack, count: int, *key_indices: int) -> list[Finding]:
+    finding = cases.finding(stack, key_indices=key_indices)
+    return [replace(finding, number=number, probability=0.95 - 0.01 * number) for number in range(1, count + 1)]
+
+
+def test_pages_are_limited_and_the_last_one_says_what_is_left_out() -> None:
     stack, sources = cases.ct(40)
     made = capture(stack, sources, cases.finding(stack, key_indices=tuple(range(40))))
-    assert made.NumberOfFrames == 12
+    assert made.NumberOfFrames == 13
+    assert has(right_panel(frames(made)[-2]), CYAN)
+    assert not has(right_panel(frames(made)[-1]), CYAN)
+
+
+def test_where_pages_are_short_every_finding_keeps_its_key_image() -> None:
+    stack, sources = cases.ct(10)
+    request = cases.request(stack, sources, *many_findings(stack, 5, 3, 2, 4))
+    told = [shown.finding.number for shown in pages_of(request)[:-1]]
+    assert sorted(set(told)) == [1, 2, 3, 4, 5]
+    assert told == sorted(told)
+    assert len(told) == 12
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_findings_that_fit_under_the_images_need_no_list(count: int) -> None:
+    stack, sources = cases.radiograph()
+    assert len(pages_of(cases.request(stack, sources, *many_findings(stack, count, 0)))) == count
+
+
+@pytest.mark.parametrize("count", [6, 40])
+def test_more_findings_are_all_named_on_the_last_pages(count: int) -> None:
+    stack, sources = cases.radiograph()
+    findings = [
+        replace(finding, label=f"Finding {finding.number}", evaluation=Evaluation.ABSENT)
+        for finding in many_findings(stack, count, 0)
+    ]
+    first, *lists = pages_of(cases.request(stack, sources, *findings))
+    assert isinstance(first.left, page.Panel)
+    lines = [line for shown in lists for column in (shown.left, shown.right) for line in lines_of(column)]
+    assert [line.split(":")[0] for line in lines] == [f"Finding {number}" for number in range(1, count + 1)]
+
+
+def lines_of(content: page.Panel | page.Statement) -> tuple[str, ...]:
+    assert isinstance(content, page.Statement)
+    return content.lines
 
 
 def test_no_name_is_burned_in() -> None:

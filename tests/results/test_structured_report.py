@@ -48,10 +48,10 @@ def test_present_finding_is_a_planar_region_that_highdicom_reads_back() -> None:
     assert site.value.value == "64033007"
     assert site.laterality == codes.SCT.Right
     probability, threshold = group.get_measurements()
-    assert probability.name.meaning == "Kidney tumor probability"
+    assert (probability.name.meaning, probability.derivation.meaning) == ("Kidney tumor", "Probability")
     assert probability.value == pytest.approx(93.12)
     assert probability.unit.value == "%"
-    assert threshold.name.meaning == "Present from threshold (screening)"
+    assert threshold.name.meaning == "Present, threshold"
     assert threshold.value == pytest.approx(40)
     (presence,) = group.get_qualitative_evaluations()
     assert presence.value.meaning == "Present"
@@ -66,7 +66,7 @@ def test_negative_report_says_what_was_looked_for_and_has_coordinates_to_show_it
     ]
     for group in groups:
         probability, threshold = group.get_measurements()
-        assert threshold.name.meaning == "Absent below threshold (screening)"
+        assert threshold.name.meaning == "Absent, threshold"
         # OHIF shows a group only where a number is inferred from coordinates.
         (mark,) = probability.referenced_coordinates
         assert mark.GraphicType == "POLYLINE"

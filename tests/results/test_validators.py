@@ -42,13 +42,13 @@ def synthetic() -> Iterator[tuple[str, list[Dataset]]]:
     notice = build_notice(cases.analysis(sources), StudyState.NOT_APPLICABLE, reason, sources, ResultOptions())
     yield "notice", [made for _, made in notice]
     stack, sources = cases.radiograph(SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎")
-    yield "radiograph", cases.built(stack, sources, cases.finding(stack), kinds=("SC", "PR", "SEG"))
+    yield "radiograph", cases.built(stack, sources, cases.finding(stack), kinds=("SC", "PR"))
 
 
 def real(folder: Path) -> Iterator[tuple[str, list[Dataset]]]:
     for path in sorted((folder / "cxr").glob("*.dcm")):
         stack, sources = projection(path)
-        kinds = ("SR", "SC", "PR", "SEG") if path.name.startswith("gdcm") else ("SC", "PR", "SEG")
+        kinds = ("SR", "SC", "PR") if path.name.startswith("gdcm") else ("SC", "PR")
         yield path.stem, cases.built(stack, sources, cases.finding(stack), kinds=kinds)
     for name in ("ct_chest", "ct_kidney"):
         stack, sources = series(sorted((folder / name).glob("*.dcm")))
@@ -143,8 +143,9 @@ def test_a_generic_reader_shows_finding_probability_and_site_with_their_labels(t
     page = subprocess.run([dsr2html, tmp_path / "report.dcm"], capture_output=True, text=True, check=True).stdout
     shown = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert "Finding: Neoplasm of kidney" in shown
-    assert "Kidney tumor probability: 93.12 %" in shown
-    assert "Present from threshold (screening): 40.0 %" in shown
+    assert "Kidney tumor: 93.12 %" in shown
+    assert "Present, threshold: 40.0 %" in shown
+    assert "Derivation = Probability" in shown
     assert "Presence: Present" in shown
     assert 'Algorithm Name = "kidney_ct"' in shown
     # dsr2html puts what is long, or has children, into an annex under the same label.

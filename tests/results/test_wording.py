@@ -33,6 +33,15 @@ def test_findings_are_ranked_by_what_matters_to_the_reader() -> None:
     assert wording.by_importance((absent, unsure, present)) == [present, unsure, absent]
 
 
+def test_result_is_the_most_important_finding_and_how_many_more_are_present() -> None:
+    stack, _ = cases.ct()
+    tumor, cyst = cases.finding(stack, "tumor", 0.93), cases.finding(stack, "cyst", 0.5)
+    absent = cases.finding(stack, "stone", 0.03)
+    assert wording.result((absent, tumor)) == "Kidney tumor 93 %, present"
+    assert wording.result((absent, cyst, tumor)) == "Kidney tumor 93 %, present, 1 more"
+    assert wording.result((absent,)) == "Kidney stone 3 %, absent"
+
+
 def test_site_is_told_with_its_side() -> None:
     stack, _ = cases.ct()
     assert wording.site_text(cases.finding(stack)) == "Kidney structure, right"
