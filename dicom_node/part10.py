@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from cachetools import LRUCache
 from pydicom import Dataset, config, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -30,6 +33,18 @@ BROKEN = (
 )
 """What pydicom, its decoders' plug-ins and numpy raise on files that are cut short or contradict themselves."""
 
+_REMEMBERED_BYTES = 4 << 20
+"""Of headers as they lie on disk: those of about 1000 CT images, some 100 MB once parsed."""
+
+
+class _Header(NamedTuple):
+    dataset: Dataset
+    size: int
+
+
+_remembered: LRUCache[tuple[Path, int, int, int], _Header] = LRUCache(_REMEMBERED_BYTES, lambda header: header.size)
+_lock = threading.Lock()
+
 
 class UnreadableHeader(Exception):
     """A file is no DICOM Part 10 file, or is broken before its pixels; the text says which, as a clause."""
@@ -41,21 +56,41 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     pydicom converts a value only when it is asked for. Here all are, and what cannot be converted is dropped:
     a broken attribute counts as missing, and the rest of the header can be relied on.
 
+    Selection, imaging and the builders of results ask for the same headers one after the other, so the last ones
+    read are remembered, and must not be changed. A file that was replaced is read again.
+
     Args:
         path: the file.
-        keywords: limits what is kept of the header; None keeps all.
+        keywords: what the caller needs; None is the whole header. The others may be there or not.
 
     Raises:
         UnreadableHeader: the file is missing, no Part 10 file, or broken before its pixels.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=True, specific_tags=None if keywords is None else list(keywords))
+        identity = _identity(path)
+        with _lock:
+            known = _remembered.get(identity)
+        if known is not None:
+            return known.dataset
+        with path.open("rb") as file:
+            tags = None if keywords is None else list(keywords)
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            size = file.tell()
     except InvalidDicomError:
         raise UnreadableHeader("it is no DICOM Part 10 file") from None
     except BROKEN as error:
         raise UnreadableHeader(f"it could not be read ({in_one_line(error)})") from error
     _drop_unconvertible(dataset)
+    if keywords is None and size <= _REMEMBERED_BYTES:
+        with _lock:
+            _remembered[identity] = _Header(dataset, size)
     return dataset
+
+
+def _identity(path: Path) -> tuple[Path, int, int, int]:
+    """The file, and what changes when another takes its place."""
+    status = path.stat()
+    return path, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def in_one_line(error: Exception) -> str:

@@ -69,3 +69,27 @@ def test_deflated_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableHeader, match="could not be read"):
         read_header(path)
+
+
+def test_a_header_asked_for_twice_is_read_once(tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, ct_slice(0.0))
+
+    assert read_header(path) is read_header(path)
+    assert read_header(path, ["Rows"]) is read_header(path)
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, ct_slice(0.0, PatientID="WRONG"))
+    assert read_header(path).PatientID == "WRONG"
+
+    (corrected,) = saved(tmp_path / "again", ct_slice(0.0, PatientID="RIGHT"))
+    corrected.replace(path)
+
+    assert read_header(path).PatientID == "RIGHT"
+
+
+def test_a_header_read_in_part_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, ct_slice(0.0))
+    assert "Columns" not in read_header(path, ["Rows"])
+
+    assert read_header(path).Columns == 4
