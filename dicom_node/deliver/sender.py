@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+import pynetdicom
 from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, evt
@@ -28,6 +29,10 @@ class UnreadableFile(Exception):
     """A file to be sent is not DICOM; the text names it."""
 
 
+class _NotAccepted(Exception):
+    """The peer takes the file's SOP class in no syntax that the file can be sent in; the text names both."""
+
+
 class Sender:
     """Opens one association a call; what was accepted is told file by file."""
 
@@ -39,6 +44,7 @@ class Sender:
         self._entity.dimse_timeout = timeout_seconds
         self._entity.network_timeout = timeout_seconds
         self._entity.maximum_pdu_size = 131072
+        pynetdicom._config.STORE_SEND_CHUNKED_DATASET = True  # from the file to the socket, without decoding it
 
     def echo(self, peer: Peer) -> str | None:
         """C-ECHO; None when the peer answered success, else what went wrong and what to check."""
@@ -82,18 +88,27 @@ class Sender:
     def _store(self, association: Any, path: Path) -> DeliveryAttempt:
         if not association.is_established:
             return judge(None)
-        dataset = pydicom.dcmread(path)
         try:
-            response = association.send_c_store(dataset)
-        except ValueError:
-            name = uid.UID(dataset.SOPClassUID).name
-            return DeliveryAttempt(
-                DeliveryState.PARKED, f"the peer does not accept {name} in {dataset.file_meta.TransferSyntaxUID.name}"
-            )
+            response = _request(association, path)
+        except _NotAccepted as error:
+            return DeliveryAttempt(DeliveryState.PARKED, str(error))
         except RuntimeError:  # the association ended between our look and the request
             return judge(None)
         status = int(response.Status) if "Status" in response else None
         return judge(status, str(response.get("ErrorComment", "")))
+
+
+def _request(association: Any, path: Path) -> Any:
+    """C-STORE of the file as it lies there, or converted where the peer has chosen the other uncompressed syntax."""
+    try:
+        return association.send_c_store(path)
+    except ValueError:
+        dataset = pydicom.dcmread(path)
+    try:
+        return association.send_c_store(dataset)
+    except ValueError:
+        name, syntax = uid.UID(dataset.SOPClassUID).name, dataset.file_meta.TransferSyntaxUID.name
+        raise _NotAccepted(f"the peer does not accept {name} in {syntax}") from None
 
 
 def is_dicom(path: Path) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from dicom_node.config import Peer
@@ -99,3 +100,22 @@ def test_a_file_that_is_not_dicom_is_named_before_anything_is_sent(
         list(sender.send(_peer(storage_scp.port), [*files, text]))
 
     assert storage_scp.requests == 0
+
+
+def test_a_peer_that_takes_implicit_vr_only_is_sent_the_file_converted(
+    sender: Sender, free_port: int, files: list[Path]
+) -> None:
+    received: list[Dataset] = []
+
+    def store(event: evt.Event) -> int:
+        received.append(event.dataset)
+        return 0x0000
+
+    entity = AE("ARCHIVE")
+    entity.add_supported_context(CTImageStorage, ImplicitVRLittleEndian)
+    entity.start_server(("127.0.0.1", free_port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    outcomes = dict(sender.send(_peer(free_port), files[:1]))
+    entity.shutdown()
+
+    assert outcomes[files[0]].state is DeliveryState.DELIVERED
+    assert received == [pydicom.dcmread(files[0])]
