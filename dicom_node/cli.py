@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from dicom_node import __version__
-from dicom_node.config import Config, ConfigurationError, Peer, config_path, load_config
+from dicom_node.access_commands import keys, users
+from dicom_node.config import Config, Peer, config_path
+from dicom_node.console import ConfigOption, console, errors, fail, read_config
 from dicom_node.domain import DeliveryState
 
 app = typer.Typer(
@@ -20,29 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An inference node beside the PACS: DICOM studies in, structured reports and secondary captures out.",
 )
-console = Console()
-errors = Console(stderr=True)
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="Configuration file; else $DICOM_NODE_CONFIG, else config/node.yaml.", dir_okay=False
-    ),
-]
+app.add_typer(users, name="user")
+app.add_typer(keys, name="apikey")
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@]+):(?P<port>\d{1,5})")
-
-
-def _fail(message: str) -> typer.Exit:
-    errors.print(message, style="red", markup=False, highlight=False)
-    return typer.Exit(1)
-
-
-def _config(path: Path | None) -> Config:
-    try:
-        return load_config(path)
-    except ConfigurationError as error:
-        raise _fail(str(error)) from error
 
 
 def _peer(address: str) -> Peer:
@@ -57,16 +40,37 @@ def _run(run: Callable[[Config], None], config: Path | None) -> None:
     from dicom_node.database import NewerDatabase
     from dicom_node.processes import configure_logging
 
-    settings = _config(config)
+    settings = read_config(config)
     configure_logging(settings.node.log_level)
     try:
         run(settings)
     except NewerDatabase as error:
         raise _fail(f"cannot start: {error}.") from error
     except OSError as error:
-        raise _fail(
+        raise fail(
             f"cannot start: {error.strerror or error}. Check ports and data folder (dicom-node check)."
         ) from error
+
+
+def _greet(settings: Config) -> None:
+    """Tell whoever starts a node without users how to log in. A database that is away is left to the web process."""
+    import sqlalchemy as sa
+
+    from dicom_node.access.first_start import first_administrator
+    from dicom_node.database import Database
+
+    try:
+        database = Database(settings.database_url)
+        database.create_tables()
+        words = first_administrator(database, settings.first_password_path, on_screen=sys.stdout.isatty())
+        database.close()
+    except sa.exc.SQLAlchemyError as error:
+        errors.print(f"the database does not answer yet ({type(error).__name__})", markup=False, highlight=False)
+        return
+    except OSError as error:
+        raise fail(f"cannot start: {error.strerror or error}. Check the data folder (dicom-node check).") from error
+    if words is not None:
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -75,14 +79,15 @@ def serve(config: ConfigOption = None) -> None:
     from dicom_node.processes import configure_logging
     from dicom_node.supervisor import supervise
 
-    settings = _config(config)
+    settings = read_config(config)
     configure_logging(settings.node.log_level)
     console.print(
         f"dicom-node {__version__}: DICOM {settings.node.ae_title} on port {settings.receive.port}, "
-        f"status page http://{settings.web.host}:{settings.web.port}/",
+        f"status page {settings.web_url}",
         highlight=False,
         soft_wrap=True,
     )
+    _greet(settings)
     supervise(config_path(config))
 
 
@@ -103,7 +108,7 @@ def worker(config: ConfigOption = None) -> None:
     try:
         _run(run_worker, config)
     except BundleError as error:
-        raise _fail(str(error)) from error
+        raise fail(str(error)) from error
 
 
 @app.command()
@@ -111,6 +116,7 @@ def web(config: ConfigOption = None) -> None:
     """Run the status page and the API alone."""
     from dicom_node.processes import run_web
 
+    _greet(read_config(config))
     _run(run_web, config)
 
 
@@ -120,7 +126,7 @@ def check(config: ConfigOption = None) -> None:
     from dicom_node.check import check_node
 
     failed = False
-    for result in check_node(_config(config)):
+    for result in check_node(read_config(config)):
         mark = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]note[/]"}[result.passed]
         console.print(f"{mark:>16}  {result.subject}: ", end="", highlight=False)
         console.print(result.text, markup=False, highlight=False)
@@ -140,7 +146,7 @@ def echo(
 
     problem = Sender(calling, timeout).echo(_peer(peer))
     if problem is not None:
-        raise _fail(problem)
+        raise fail(problem)
     console.print(f"{peer} answered")
 
 
@@ -159,7 +165,7 @@ def send(
     for path in sorted(set(found) - set(files)):
         errors.print(f"{path}: not a DICOM file, left out", markup=False, highlight=False)
     if not files:
-        raise _fail("nothing to send: no DICOM file among the paths given")
+        raise fail("nothing to send: no DICOM file among the paths given")
     problems = len(found) - len(files)
     with Progress(console=errors) as progress:
         for path, attempt in progress.track(
@@ -185,12 +191,12 @@ def analyze(
     from dicom_node.offline import OfflineError, analyze_files
     from dicom_node.processes import configure_logging
 
-    settings = _config(config)
+    settings = read_config(config)
     configure_logging("WARNING")
     try:
         lines, made = analyze_files(settings, _files(paths), out, model, destination)
     except OfflineError as error:
-        raise _fail(str(error)) from error
+        raise fail(str(error)) from error
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{made} result objects written to {out}", highlight=False)
@@ -213,7 +219,7 @@ def predict(
     from dicom_node.offline import OfflineError, predict_files
     from dicom_node.processes import configure_logging
 
-    settings = _config(config)
+    settings = read_config(config)
     configure_logging("WARNING")
     try:
         with Progress(console=errors) as progress:
@@ -221,7 +227,7 @@ def predict(
             task = progress.add_task("scoring", total=len(files))
             refused = predict_files(settings, model, files, csv, lambda: progress.advance(task))
     except OfflineError as error:
-        raise _fail(str(error)) from error
+        raise fail(str(error)) from error
     console.print(f"{len(files) - refused} files scored, {refused} refused: {csv}", highlight=False)
 
 

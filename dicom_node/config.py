@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -121,11 +121,21 @@ class DeliverSection(_Section):
         return self
 
 
+class WebTls(_Section):
+    """The certificate (with its chain) and private key that the status page is served under, as PEM files."""
+
+    certificate: FilePath
+    key: FilePath
+
+
 class WebSection(_Section):
     """The status page."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    tls: WebTls | None = None
+    session_hours: Annotated[float, Field(gt=0, le=7 * 24)] = 12.0
+    maximum_request_megabytes: Annotated[int, Field(ge=1, le=4096)] = 64
 
 
 class Config(BaseSettings):
@@ -188,6 +198,22 @@ class Config(BaseSettings):
     def results_folder(self) -> Path:
         """Where the node's own objects lie."""
         return self.node.data_folder.absolute() / "results"
+
+    @property
+    def secret_path(self) -> Path:
+        """The file of the node's own secret, shared by the node's processes."""
+        return self.node.data_folder.absolute() / "secret.key"
+
+    @property
+    def first_password_path(self) -> Path:
+        """Where the first administrator's password lies until the first login, when nobody could be shown it."""
+        return self.node.data_folder.absolute() / "first-password"
+
+    @property
+    def web_url(self) -> str:
+        """The address of the status page."""
+        host = f"[{self.web.host}]" if ":" in self.web.host else self.web.host
+        return f"{'https' if self.web.tls else 'http'}://{host}:{self.web.port}/"
 
     @property
     def database_url(self) -> str:

@@ -320,6 +320,27 @@ class ResultKind(StrEnum):
         return self.name.replace("_", " ").capitalize()
 
 
+class Role(StrEnum):
+    """What a user of the web pages or an API key may do; each role may do what the ones before it may."""
+
+    VIEWER = "viewer"
+    """Sees what the node does: studies by accession number, findings, deliveries, peers. No patient, no result object."""
+    OPERATOR = "operator"
+    """Sees patients and result objects as well, and acts on studies."""
+    ADMIN = "admin"
+    """Everything."""
+
+    def may_act_as(self, needed: Role) -> bool:
+        """Whether this role includes ``needed``."""
+        order = tuple(Role)
+        return order.index(self) >= order.index(needed)
+
+    @property
+    def sees_patients(self) -> bool:
+        """Whether patient names and IDs, and objects that hold them, are shown to this role."""
+        return self.may_act_as(Role.OPERATOR)
+
+
 class StudyState(StrEnum):
     """Where a study is on its way; the last three are ends that say so on the status page."""
 

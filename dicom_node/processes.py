@@ -83,9 +83,17 @@ def run_web(config: Config) -> None:
     end_with_supervisor()
     database = Database(config.database_url)
     database.create_tables()
-    log.info("status page: http://%s:%d/", config.web.host, config.web.port)
+    log.info("status page: %s", config.web_url)
+    tls = config.web.tls
     uvicorn.run(
-        create_app(config, database), host=config.web.host, port=config.web.port, log_config=None, access_log=False
+        create_app(config, database),
+        host=config.web.host,
+        port=config.web.port,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+        log_config=None,
+        access_log=False,
+        server_header=False,
     )
     database.close()
 

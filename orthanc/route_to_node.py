@@ -103,7 +103,7 @@ class Plugin:
             return
         if self._settings.modality not in archive.modalities():
             orthanc.LogError(f'Nothing reaches the AI node until "{self._settings.modality}" is in DicomModalities')
-        node = Node(self._settings.url)
+        node = Node(self._settings.url, self._settings.api_key)
         self._router = Router(archive, Steps(archive, node, self._settings), self._settings, lambda: datetime.now(UTC))
         self._thread = threading.Thread(target=self._router.run, name="route-to-node", daemon=True)
         self._thread.start()

@@ -11,7 +11,12 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from dicom_node.access.api_keys import ApiKeys
+from dicom_node.access.secret import node_secret
+from dicom_node.config import load_config
+from dicom_node.database import Database
 from dicom_node.demo.processes import Process, answers, free_port, listens
+from dicom_node.domain import Role
 
 READY_SECONDS = 120.0
 
@@ -36,6 +41,8 @@ class Node:
         self.folder = folder
         self.dicom_port, web_port = ports or (free_port(), free_port())
         self.url = f"http://127.0.0.1:{web_port}"
+        self.headers: dict[str, str] = {}
+        """What a request to the node's web side carries, once the node runs: an API key with every right."""
         archive_title, archive_port = archive
         sections: dict[str, Any] = {
             "node": {"ae_title": self.ae_title, "data_folder": str(folder / "data")},
@@ -59,10 +66,12 @@ class Node:
         configuration = folder / "node.yaml"
         configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DICOM_NODE_")}
+        self._configuration = configuration
         command = [sys.executable, "-m", "dicom_node", "serve", "--config", str(configuration)]
         self.process = Process("dicom-node", command, folder / "node.log", environment)
 
     def __enter__(self) -> Self:
+        self.headers = {"Authorization": f"Bearer {self.add_key(Role.ADMIN)}"}
         self.process.start()
         try:
             self.process.wait_until(self._is_ready, READY_SECONDS)
@@ -76,9 +85,23 @@ class Node:
     ) -> None:
         self.process.stop()
 
+    def add_key(self, role: Role) -> str:
+        """Make an API key, as ``dicom-node apikey add`` does."""
+        config = load_config(self._configuration)
+        database = Database(config.database_url)
+        database.create_tables()
+        _, key = ApiKeys(database, node_secret(config.secret_path)).add("demo", role)
+        database.close()
+        return key
+
+    @property
+    def first_password(self) -> str:
+        """The first administrator's password, which the node has put where only its user can read it."""
+        return load_config(self._configuration).first_password_path.read_text().strip()
+
     def study(self, study_instance_uid: str) -> dict[str, Any] | None:
         """What the node's API says of a study, None where it does not know it."""
-        answer = httpx.get(f"{self.url}/api/studies/{study_instance_uid}", timeout=10.0)
+        answer = httpx.get(f"{self.url}/api/studies/{study_instance_uid}", headers=self.headers, timeout=10.0)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         study: dict[str, Any] = answer.raise_for_status().json()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dicom_node import __version__
+from dicom_node.access.api_keys import ApiKeys
+from dicom_node.access.secret import node_secret
+from dicom_node.access.sessions import Sessions
+from dicom_node.access.throttle import Throttle
 from dicom_node.config import Config
 from dicom_node.database import Database
+from dicom_node.web.body_limit import BodyLimit
+from dicom_node.web.callers import admit
 from dicom_node.web.problems import install_problem_handlers
-from dicom_node.web.routes import health, peers, results, studies
+from dicom_node.web.routes import health, login, peers, results, studies
 from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
 from dicom_node.web.routes.api import studies as api_studies
@@ -28,17 +35,21 @@ def create_app(config: Config, database: Database) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,  # FastAPI's own documentation pages load their scripts from another host
         redoc_url=None,
-        dependencies=[Depends(refuse_foreign_pages)],
+        dependencies=[Depends(refuse_foreign_pages), Depends(admit)],
     )
     app.state.config = config
     app.state.database = database
+    app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
+    app.state.api_keys = ApiKeys(database, node_secret(config.secret_path))
+    app.state.throttle = Throttle()
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (studies, results, peers):
+    for page in (login, studies, results, peers):
         app.include_router(page.router, include_in_schema=False)
     for resource in (api_studies, api_peers, api_refusals):
         app.include_router(resource.router, prefix="/api")
     app.include_router(health.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.add_middleware(BodyLimit, maximum_bytes=config.web.maximum_request_megabytes << 20)
     app.add_middleware(SecurityHeaders)
     return app

@@ -10,6 +10,9 @@ from fastapi.templating import Jinja2Templates
 from pydantic import AfterValidator, BeforeValidator
 from sqlalchemy.orm import Session
 
+from dicom_node.access.sessions import Sessions
+from dicom_node.access.throttle import Throttle
+from dicom_node.access.users import Users
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.domain import StudyState
@@ -31,8 +34,25 @@ def _templates(request: Request) -> Jinja2Templates:
     return templates
 
 
+def _sessions(request: Request) -> Sessions:
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+def _throttle(request: Request) -> Throttle:
+    throttle: Throttle = request.app.state.throttle
+    return throttle
+
+
+def _users(database: CurrentDatabase) -> Users:
+    return Users(database)
+
+
 CurrentConfig = Annotated[Config, Depends(_config)]
 CurrentDatabase = Annotated[Database, Depends(_database)]
+CurrentSessions = Annotated[Sessions, Depends(_sessions)]
+CurrentThrottle = Annotated[Throttle, Depends(_throttle)]
+CurrentUsers = Annotated[Users, Depends(_users)]
 Templates = Annotated[Jinja2Templates, Depends(_templates)]
 
 

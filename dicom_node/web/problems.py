@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -56,6 +57,9 @@ def install_problem_handlers(app: FastAPI, templates: Jinja2Templates) -> None:
     def answer(request: Request, status: int, detail: str) -> Response:
         if request.url.path.startswith("/api/"):
             return problem(status, detail)
+        if status == HTTPStatus.UNAUTHORIZED and request.method == "GET" and "hx-request" not in request.headers:
+            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?{urlencode({'next': wanted})}", HTTPStatus.SEE_OTHER)
         context = {"status": status, "title": HTTPStatus(status).phrase, "detail": detail}
         return templates.TemplateResponse(request, "error.html", context, status)
 

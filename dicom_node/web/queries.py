@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Self
@@ -202,6 +202,10 @@ class StudyDetail:
     series: tuple[SeriesDetail, ...]
     analyses: tuple[AnalysisDetail, ...]
     events: tuple[TimelineEvent, ...]
+
+    def without_patient(self) -> Self:
+        """The same without the patient's name and ID."""
+        return replace(self, patient_name="", patient_id="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ SECURITY_HEADERS = {
 }
 
 _STATIC = "/static/"
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 class SecurityHeaders:
@@ -51,5 +51,5 @@ def refuse_foreign_pages(request: Request) -> None:
     Browsers send Sec-Fetch-Site and pages cannot forge it; programs send none and are let through.
     """
     site = request.headers.get("sec-fetch-site", "none")
-    if request.method not in _SAFE_METHODS and site not in {"none", "same-origin"}:
+    if request.method not in SAFE_METHODS and site not in {"none", "same-origin"}:
         raise HTTPException(HTTPStatus.FORBIDDEN, "A page of another site asked for this, which is not allowed.")

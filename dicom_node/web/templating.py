@@ -39,7 +39,8 @@ def create_templates(config: Config) -> Jinja2Templates:
         "status_in_words": status_in_words,
     }
 
-    def always_there(_request: Request) -> dict[str, Any]:
-        return {"now": now(), "config": config, "version": __version__, "StudyState": StudyState}
+    def always_there(request: Request) -> dict[str, Any]:
+        caller = getattr(request.state, "caller", None)  # an address that leads nowhere is answered to anybody
+        return {"now": now(), "config": config, "version": __version__, "StudyState": StudyState, "caller": caller}
 
     return Jinja2Templates(env=environment, context_processors=[always_there])

@@ -34,8 +34,9 @@ class Node:
     ``orthanc.HttpPost`` would hold Python's global lock, and with it every callback, until the node answers.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str = "") -> None:
         parts = urlsplit(url)
+        self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._url, self._path, self._port = url, parts.path, parts.port
         self._host = parts.hostname or ""
         self._connection = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -69,7 +70,7 @@ class Node:
     def _ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
         connection = self._connection(self._host, self._port, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request(method, self._path + path, headers={"Accept": "application/json"})
+            connection.request(method, self._path + path, headers=self._headers)
             answer = connection.getresponse()
             return answer.status, _as_object(answer.read())
         except OSError as error:

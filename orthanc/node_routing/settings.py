@@ -46,7 +46,7 @@ class Settings:
     """Which series go to the node, and how the node is reached.
 
     ``modality`` is the node's symbolic name in ``DicomModalities``; ``url`` is the node's web address as Orthanc
-    reaches it, ``status_url`` the same as a browser does.
+    reaches it, ``status_url`` the same as a browser does. ``api_key`` is what ``dicom-node apikey add`` printed.
     """
 
     modality: str
@@ -55,12 +55,14 @@ class Settings:
     rules: tuple[Rule, ...]
     retry: RetryPolicy
     stable_age: timedelta
+    api_key: str = ""
 
 
 _OPTIONS = {
     "Modality",
     "Url",
     "StatusUrl",
+    "ApiKey",
     "Rules",
     "FirstRetrySeconds",
     "MaximumRetrySeconds",
@@ -93,6 +95,7 @@ def read_settings(configuration: Mapping[str, Any]) -> Settings:
         status_url=_url(section, "StatusUrl") if "StatusUrl" in section else url,
         rules=_rules(section.get("Rules")),
         retry=retry,
+        api_key=_text(section, "ApiKey", SECTION) if "ApiKey" in section else "",
         stable_age=timedelta(seconds=_positive(configuration, "StableAge", 60)),
     )
 

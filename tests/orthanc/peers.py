@@ -175,11 +175,11 @@ class RoutingOrthanc:
         configuration["DicomNode"] |= {
             "Url": node_url,
             "StatusUrl": node_url,
+            "ApiKey": "none",
             "FirstRetrySeconds": 0.3,
             "MaximumRetrySeconds": 1,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
+        self._configuration, self._path = configuration, folder / "orthanc.json"
         self._process = Process("Orthanc", ["Orthanc", str(folder / "orthanc.json")], folder / "orthanc.log")
         self.client = httpx.Client(base_url=self.url, timeout=30.0)
 
@@ -198,8 +198,14 @@ class RoutingOrthanc:
         self._process.stop()
         self.client.close()
 
+    def use_key(self, api_key: str) -> None:
+        """Let the plugin call the node with this API key, from the next start on."""
+        self._configuration["DicomNode"]["ApiKey"] = api_key
+
     def start(self) -> None:
         """Start it on what it held before."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(self._configuration), encoding="utf-8")
         self._process.start()
         self._process.wait_until(lambda: answers(f"{self.url}/system"), seconds=60.0)
 

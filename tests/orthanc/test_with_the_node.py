@@ -9,6 +9,7 @@ import pytest
 
 from dicom_node.demo.node import Node
 from dicom_node.demo.processes import free_port
+from dicom_node.domain import Role
 from tests.inference.bundles import write_bundle
 from tests.orthanc.peers import RoutingOrthanc, more_images, tiny_study, wait_until
 
@@ -20,11 +21,13 @@ def routed(needs_orthanc: None, tmp_path: Path) -> Iterator[tuple[RoutingOrthanc
     """An Orthanc and a node that send to one another."""
     write_bundle(tmp_path / "models" / "tiny")
     ports = free_port(), free_port()
-    with RoutingOrthanc(tmp_path / "orthanc", ports[0], f"http://127.0.0.1:{ports[1]}") as orthanc:
-        models = {"node": {"models_folder": str(tmp_path / "models")}}
-        archive = ("ARCHIVE", orthanc.dicom_port)
-        with Node(tmp_path / "node", archive, quiet_seconds=QUIET_SECONDS, ports=ports, settings=models) as node:
-            yield orthanc, node
+    orthanc = RoutingOrthanc(tmp_path / "orthanc", ports[0], f"http://127.0.0.1:{ports[1]}")
+    models = {"node": {"models_folder": str(tmp_path / "models")}}
+    archive = ("ARCHIVE", orthanc.dicom_port)
+    node = Node(tmp_path / "node", archive, quiet_seconds=QUIET_SECONDS, ports=ports, settings=models)
+    orthanc.use_key(node.add_key(Role.OPERATOR))
+    with orthanc, node:
+        yield orthanc, node
 
 
 def test_results_come_back_are_marked_and_are_not_sent_again(routed: tuple[RoutingOrthanc, Node]) -> None:

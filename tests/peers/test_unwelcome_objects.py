@@ -136,7 +136,7 @@ def no_image(sop_class: UID, modality: str) -> Dataset:
 
 def newest_refusal(node: Node) -> str:
     """The reason of the newest refusal, which the status page shows to people and the API to programs."""
-    refusals = httpx.get(f"{node.url}/api/refusals").raise_for_status().json()["refusals"]
+    refusals = httpx.get(f"{node.url}/api/refusals", headers=node.headers).raise_for_status().json()["refusals"]
     reason = str(refusals[0]["reason"])
-    assert html.escape(reason) in httpx.get(f"{node.url}/peers").raise_for_status().text
+    assert html.escape(reason) in httpx.get(f"{node.url}/peers", headers=node.headers).raise_for_status().text
     return reason

@@ -11,11 +11,12 @@ from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
+from dicom_node.web.callers import OPERATORS
 from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession
 from dicom_node.web.queries import result_files
 from dicom_node.web.result_objects import NotAPicture, render_png, result_path
 
-router = APIRouter(prefix="/studies/{study_instance_uid}/results")
+router = APIRouter(prefix="/studies/{study_instance_uid}/results", dependencies=[OPERATORS])
 
 
 @router.get("/{sop_instance_uid}.dcm")

@@ -1,6 +1,7 @@
 // Says so when the page can no longer be brought up to date, instead of silently showing old figures.
 (() => {
   const indicator = document.getElementById("live-indicator");
+  if (!indicator) return;
   let since = null;
 
   function show(works) {
@@ -10,6 +11,11 @@
     indicator.textContent = works ? "Live" : `Not updating since ${since.toLocaleTimeString()}`;
   }
 
-  document.addEventListener("htmx:after:request", (event) => show(event.detail.ctx.response.status < 400));
+  document.addEventListener("htmx:after:request", (event) => {
+    const status = event.detail.ctx.response.status;
+    // The session has ended: patient data must not stay on the screen.
+    if (status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    show(status < 400);
+  });
   document.addEventListener("htmx:error", () => show(false));
 })();

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException
 
 from dicom_node.database import now
+from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.dependencies import Before, CurrentDatabase, InstanceUid, Limit, ReadingSession, Search, State
 from dicom_node.web.problems import PROBLEM_RESPONSES
 from dicom_node.web.queries import Cursor, StudyDetail, StudyPage, get_study, list_studies
@@ -26,12 +27,12 @@ def read_studies(
 
 
 @router.get("/{study_instance_uid}")
-def read_study(session: ReadingSession, study_instance_uid: InstanceUid) -> StudyDetail:
-    """One study: series, analyses with findings and deliveries, timeline."""
+def read_study(session: ReadingSession, caller: CurrentCaller, study_instance_uid: InstanceUid) -> StudyDetail:
+    """One study: series, analyses with findings and deliveries, timeline; the patient to operators only."""
     found = get_study(session, study_instance_uid)
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, _UNKNOWN)
-    return found
+    return found if caller.role.sees_patients else found.without_patient()
 
 
 @router.post("/{study_instance_uid}/complete", status_code=HTTPStatus.ACCEPTED)

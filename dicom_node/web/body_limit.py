@@ -1,0 +1,43 @@
+"""How large a request may be: refused by its announced length, or once more has come than it may hold."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dicom_node.web.problems import problem
+
+
+class BodyLimit:
+    """ASGI middleware: no body above ``maximum_bytes`` reaches memory or a temporary file."""
+
+    def __init__(self, app: ASGIApp, maximum_bytes: int) -> None:
+        self._app = app
+        self._maximum = maximum_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not announced.isdigit() or int(announced) > self._maximum:
+            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)(scope, receive, send)
+            return
+        held = 0
+
+        async def receive_limited() -> Message:
+            nonlocal held
+            message = await receive()
+            held += len(message.get("body", b""))
+            if held > self._maximum:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+    @property
+    def _words(self) -> str:
+        return f"A request may hold {self._maximum // (1 << 20)} MB (web.maximum_request_megabytes)."
