@@ -150,4 +150,9 @@ def _password(from_stdin: bool) -> str:
 
 
 def _show_password(what: str, password: str, was_given: bool) -> None:
-    console.print(what + ("" if was_given else f"; the password, not shown again: {password}"), highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        what + ("" if was_given else f"; the password, not shown again: {password}"),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

@@ -324,7 +324,7 @@ class Role(StrEnum):
     """What a user of the web pages or an API key may do; each role may do what the ones before it may."""
 
     VIEWER = "viewer"
-    """Sees what the node does: studies by accession number, findings, deliveries, peers. No patient, no result object."""
+    """Sees what the node does: studies by accession number, findings, deliveries; no patient, no result object."""
     OPERATOR = "operator"
     """Sees patients and result objects as well, and acts on studies."""
     ADMIN = "admin"

@@ -42,9 +42,7 @@ class Sessions:
         query = (
             sa.select(UserRow.name, UserRow.role)
             .join(SessionRow)
-            .where(
-                SessionRow.token_digest == _digest(token), SessionRow.expires_at > at, UserRow.disabled_at.is_(None)
-            )
+            .where(SessionRow.token_digest == _digest(token), SessionRow.expires_at > at, UserRow.disabled_at.is_(None))
         )
         with self._database.reading() as session:
             found = session.execute(query).one_or_none()

@@ -92,7 +92,9 @@ def _run(folder: Path, console: Console) -> list[SentStudy]:
         status.update("Starting the node and loading its models …")
         node = running.enter_context(Node(folder / "node", (archive.ae_title, archive.dicom_port), ports=ports))
         console.print(f"node:    {node.ae_title} on port {node.dicom_port}, status page {node.url}", highlight=False)
-        console.print(f"         log in as admin with the password {node.first_password}", highlight=False, markup=False)
+        console.print(
+            f"         log in as admin with the password {node.first_password}", highlight=False, markup=False
+        )
 
         studies = []
         for name, study in images.items():

@@ -130,6 +130,6 @@ def _account(request: Request, templates: Templates, message: str, status: HTTPS
 
 
 def _own_page(target: str) -> str:
-    """Where to go after the login: a page of this node, never another site ("//host", "/\\host")."""
+    """Where to go after the login: a page of this node, never an address that browsers take to another site."""
     plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if plain else "/"
