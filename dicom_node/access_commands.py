@@ -15,7 +15,6 @@ from rich.table import Table
 
 from dicom_node.access.api_keys import ApiKeyError, ApiKeys
 from dicom_node.access.passwords import WeakPassword, random_password
-from dicom_node.access.secret import node_secret
 from dicom_node.access.users import UserError, Users
 from dicom_node.config import Config
 from dicom_node.console import ConfigOption, console, fail, read_config
@@ -99,7 +98,7 @@ def add_key(
     """Make an API key; it is shown once."""
     with _database(config) as (settings, database):
         lifetime = timedelta(days=days) if days else None
-        api_keys = ApiKeys(database, node_secret(settings.secret_path))
+        api_keys = ApiKeys(database, settings.secret_path)
         key_id, secret = api_keys.add(name, role, signs=signed, lifetime=lifetime)
     console.print(f"key {key_id} of {name} ({role.value}); it is not shown again:", highlight=False, markup=False)
     console.print(secret, highlight=False, markup=False, soft_wrap=True)
@@ -109,7 +108,7 @@ def add_key(
 def revoke_key(key_id: str, config: ConfigOption = None) -> None:
     """Refuse a key from now on."""
     with _database(config) as (settings, database):
-        ApiKeys(database, node_secret(settings.secret_path)).revoke(key_id)
+        ApiKeys(database, settings.secret_path).revoke(key_id)
     console.print(f"key {key_id} is refused from now on", highlight=False, markup=False)
 
 
@@ -118,7 +117,7 @@ def list_keys(config: ConfigOption = None) -> None:
     """Show every key, without its secret."""
     table = Table("Key", "Name", "Role", "Kind", "State")
     with _database(config) as (settings, database):
-        for key in ApiKeys(database, node_secret(settings.secret_path)).all():
+        for key in ApiKeys(database, settings.secret_path).all():
             state = "in use" if key.expires_at is None else f"until {key.expires_at:%Y-%m-%d}"
             if key.expires_at is not None and key.expires_at <= now():
                 state = f"ended {key.expires_at:%Y-%m-%d}"

@@ -45,7 +45,7 @@ def _run(run: Callable[[Config], None], config: Path | None) -> None:
     try:
         run(settings)
     except NewerDatabase as error:
-        raise _fail(f"cannot start: {error}.") from error
+        raise fail(f"cannot start: {error}.") from error
     except OSError as error:
         raise fail(
             f"cannot start: {error.strerror or error}. Check ports and data folder (dicom-node check)."

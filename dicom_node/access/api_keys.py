@@ -8,11 +8,12 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.access.secret import derived_secret
+from dicom_node.access.secret import derived_secret, node_secret
 from dicom_node.database import ApiKeyRow, Database, NonceRow, now
 from dicom_node.domain import Role
 
@@ -41,13 +42,13 @@ class ApiKeys:
     """Owns the keys' rows.
 
     A bearer key is sent with each request; the database holds its digest. The secret of a signing key never
-    travels; it is derived from the node's own ``secret`` and is in no database. A key is one or the other, so that a
-    stolen database opens nothing.
+    travels; it is derived from the node's own secret, the file ``secret_path``, and is in no database. A key is one
+    or the other, so that a stolen database opens nothing.
     """
 
-    def __init__(self, database: Database, secret: bytes) -> None:
+    def __init__(self, database: Database, secret_path: Path) -> None:
         self._database = database
-        self._secret = secret
+        self._secret_path = secret_path
 
     def add(self, name: str, role: Role, *, signs: bool = False, lifetime: timedelta | None = None) -> tuple[str, str]:
         """Make a key; returns its identifier and what the caller is given, which cannot be shown again.
@@ -118,7 +119,7 @@ class ApiKeys:
         return True
 
     def _signing_secret(self, key_id: str) -> bytes:
-        return derived_secret(self._secret, _SIGNING, key_id)
+        return derived_secret(node_secret(self._secret_path), _SIGNING, key_id)
 
 
 def _valid(session: Session, key_id: str, at: datetime) -> ApiKeyRow | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 import threading
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -46,9 +47,11 @@ def is_password(password: str, password_hash: str | None) -> bool:
     """Whether ``password`` is the one hashed. Takes as long where there is no hash, so that time tells no names."""
     try:
         with _hashing:
-            return _hasher.verify(password_hash or _NOBODYS_HASH, password) and password_hash is not None
+            return _hasher.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
     except (VerificationError, InvalidHashError):
         return False
 
 
-_NOBODYS_HASH = _hasher.hash(secrets.token_urlsafe())
+@cache
+def _nobodys_hash() -> str:
+    return _hasher.hash(secrets.token_urlsafe())

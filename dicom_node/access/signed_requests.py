@@ -38,11 +38,11 @@ class SignedRequest:
     body: bytes
 
 
-class _Verifier(HTTPMessageVerifier):  # type: ignore[misc]
+class _Verifier(HTTPMessageVerifier):
     max_clock_skew = _CLOCK_SKEW
 
 
-class _Secrets(HTTPSignatureKeyResolver):  # type: ignore[misc]
+class _Secrets(HTTPSignatureKeyResolver):
     """Finds the secret of the key that a signature names, and remembers whose it was."""
 
     def __init__(self, keys: ApiKeys, at: datetime) -> None:

@@ -12,7 +12,6 @@ import httpx
 import yaml
 
 from dicom_node.access.api_keys import ApiKeys
-from dicom_node.access.secret import node_secret
 from dicom_node.config import load_config
 from dicom_node.database import Database
 from dicom_node.demo.processes import Process, answers, free_port, listens
@@ -90,7 +89,7 @@ class Node:
         config = load_config(self._configuration)
         database = Database(config.database_url)
         database.create_tables()
-        _, key = ApiKeys(database, node_secret(config.secret_path)).add("demo", role)
+        _, key = ApiKeys(database, config.secret_path).add("demo", role)
         database.close()
         return key
 

@@ -10,7 +10,6 @@ from fastapi.staticfiles import StaticFiles
 
 from dicom_node import __version__
 from dicom_node.access.api_keys import ApiKeys
-from dicom_node.access.secret import node_secret
 from dicom_node.access.sessions import Sessions
 from dicom_node.access.throttle import Throttle
 from dicom_node.config import Config
@@ -40,7 +39,7 @@ def create_app(config: Config, database: Database) -> FastAPI:
     app.state.config = config
     app.state.database = database
     app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
-    app.state.api_keys = ApiKeys(database, node_secret(config.secret_path))
+    app.state.api_keys = ApiKeys(database, config.secret_path)
     app.state.throttle = Throttle()
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)

@@ -26,6 +26,9 @@ class BodyLimit:
         if not announced.isdigit() or int(announced) > self._maximum:
             await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)(scope, receive, send)
             return
+        if any(name == b"signature-input" for name, _ in scope["headers"]):
+            await self._serve_signed(scope, receive, send)
+            return
         held = 0
 
         async def receive_limited() -> Message:
@@ -37,6 +40,24 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_limited, send)
+
+    async def _serve_signed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body of a signed request for its digest, as ``scope["signed_body"]``, before a route reads it."""
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._maximum:
+                await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)(scope, receive, send)
+                return
+        scope["signed_body"] = bytes(body)
+        unread: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def receive_again() -> Message:
+            return unread.pop() if unread else await receive()
+
+        await self._app(scope, receive_again, send)
 
     @property
     def _words(self) -> str:

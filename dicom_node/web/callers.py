@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import parse_qs
 
 from fastapi import Depends, HTTPException, Request
 
@@ -17,7 +16,8 @@ from dicom_node.database import now
 from dicom_node.domain import Role
 from dicom_node.web.security import SAFE_METHODS
 
-PUBLIC_PATHS = frozenset({"/login", "/healthz", "/readyz"})
+_HEALTH = frozenset({"/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/login", *_HEALTH})
 """What anybody may ask for; everything else needs a caller, also what is added later."""
 
 _OWN_AFFAIRS = frozenset({"/logout", "/account"})
@@ -48,20 +48,21 @@ class NotLoggedIn(HTTPException):
         super().__init__(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
 
 
-async def _body(request: Request) -> bytes:
-    """The body where a signature or a form token is to be checked, else nothing: an upload is not read twice."""
+async def _form_token(request: Request) -> str:
+    """The token that a form of a page carries; programs send it as a header."""
     is_form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
-    if request.method not in SAFE_METHODS and (is_form or "signature-input" in request.headers):
-        return await request.body()
-    return b""
+    if request.method in SAFE_METHODS or not is_form:
+        return request.headers.get(CSRF_HEADER, "")
+    return str((await request.form()).get(CSRF_FIELD, ""))
 
 
-def admit(request: Request, body: Annotated[bytes, Depends(_body)]) -> None:
+def admit(request: Request, form_token: Annotated[str, Depends(_form_token)]) -> None:
     """Let a request through to its route: sets ``request.state.caller``, or says why not.
 
     Whoever is let in may read; what changes something needs an operator, and a route may ask for more.
     """
-    caller = _caller(request, body)
+    # Whether the node is well must be told without its database.
+    caller = None if request.url.path in _HEALTH else _caller(request)
     request.state.caller = caller
     if request.url.path in PUBLIC_PATHS:
         return
@@ -71,18 +72,16 @@ def admit(request: Request, body: Annotated[bytes, Depends(_body)]) -> None:
         return
     if request.url.path not in _OWN_AFFAIRS:
         needs(Role.OPERATOR)(caller)
-    if caller.session_token is not None:
-        given = request.headers.get(CSRF_HEADER) or _form_value(body, CSRF_FIELD)
-        if not is_csrf_token(given, caller.session_token):
-            raise HTTPException(HTTPStatus.FORBIDDEN, "The form is not of this session. Load the page again.")
+    if caller.session_token is not None and not is_csrf_token(form_token, caller.session_token):
+        raise HTTPException(HTTPStatus.FORBIDDEN, "The form is not of this session. Load the page again.")
 
 
-def _caller(request: Request, body: bytes) -> Caller | None:
+def _caller(request: Request) -> Caller | None:
     sessions: Sessions = request.app.state.sessions
     keys: ApiKeys = request.app.state.api_keys
     address = request.client.host if request.client else ""
     if "signature-input" in request.headers:
-        signed = SignedRequest(request.method, str(request.url), request.headers, body)
+        signed = SignedRequest(request.method, str(request.url), request.headers, request.scope["signed_body"])
         try:
             key = verify(signed, keys, now())
         except BadSignature as error:
@@ -103,13 +102,6 @@ def cookie_name(request: Request) -> str:
     """The name of the session's cookie: bound to the host by its prefix with TLS, and of this port's node only."""
     prefix = "__Host-" if request.url.scheme == "https" else ""
     return f"{prefix}dicom-node-{request.url.port or 0}"
-
-
-def _form_value(body: bytes, field: str) -> str:
-    try:
-        return parse_qs(body.decode("ascii"), max_num_fields=20).get(field, [""])[0]
-    except ValueError:
-        return ""
 
 
 def _current_caller(request: Request) -> Caller:

@@ -41,6 +41,6 @@ def create_templates(config: Config) -> Jinja2Templates:
 
     def always_there(request: Request) -> dict[str, Any]:
         caller = getattr(request.state, "caller", None)  # an address that leads nowhere is answered to anybody
-        return {"now": now(), "config": config, "version": __version__, "StudyState": StudyState, "caller": caller}
+        return {"now": now(), "config": config, "version": __version__, "StudyState": StudyState, "me": caller}
 
     return Jinja2Templates(env=environment, context_processors=[always_there])

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from argon2 import PasswordHasher
 import sqlalchemy as sa
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MultiFrameTrueColorSecondaryCaptureImageStorage
 
+from dicom_node.access import passwords
+from dicom_node.access.sessions import csrf_token
 from dicom_node.config import Config
 from dicom_node.database import (
     AnalysisRow,
@@ -27,8 +31,10 @@ from dicom_node.database import (
     ResultRow,
     SeriesRow,
     StudyRow,
+    UserRow,
+    now,
 )
-from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState
 from dicom_node.web import create_app
 
 STUDY = "1.2.3"
@@ -214,6 +220,42 @@ def records(database: Database) -> Records:
 
 
 @pytest.fixture
-def client(config: Config, database: Database) -> Iterator[TestClient]:
-    with TestClient(create_app(config, database), raise_server_exceptions=False) as opened:
-        yield opened
+def app(config: Config, database: Database) -> FastAPI:
+    return create_app(config, database)
+
+
+def log_in(app: FastAPI, role: Role, client: TestClient | None = None) -> TestClient:
+    """A browser with an open session of a user with this role, who also sends the token that forms carry."""
+    database: Database = app.state.database
+    row = UserRow(name=role.value, role=role, password_hash="", created_at=now())
+    with database.session.begin() as session:
+        session.add(row)
+    client = client or TestClient(app, raise_server_exceptions=False)
+    token = app.state.sessions.open(row.id, now())
+    client.cookies.set("dicom-node-0", token)
+    client.headers["X-CSRF-Token"] = csrf_token(token)
+    return client
+
+
+@pytest.fixture
+def anonymous(app: FastAPI) -> TestClient:
+    """Nobody that the node knows."""
+    return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+
+
+@pytest.fixture
+def viewer(app: FastAPI) -> TestClient:
+    """A user who may see no patient."""
+    return log_in(app, Role.VIEWER)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> TestClient:
+    """An operator."""
+    return log_in(app, Role.OPERATOR)
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2 at its least cost: the tests are not about its strength."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 import uvicorn
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from dicom_node.config import Config
-from dicom_node.database import Database
-from dicom_node.web import create_app
+from dicom_node.database import Database, SessionRow
 from tests.web.conftest import STUDY, Records
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ ARGUMENTS = [
 
 
 @pytest.fixture
-def server(config: Config, database: Database, free_port: int) -> Iterator[uvicorn.Server]:
-    settings = uvicorn.Config(create_app(config, database), port=free_port, log_level="warning", lifespan="off")
+def server(app: FastAPI, free_port: int) -> Iterator[uvicorn.Server]:
+    settings = uvicorn.Config(app, port=free_port, log_level="warning", lifespan="off")
     running = uvicorn.Server(settings)
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -54,9 +55,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: uvicorn.Server) -> Iterator[Page]:
-    """A page of the running server; a script error or a breach of the content security policy fails the test."""
-    opened = browser.new_page(base_url=f"http://127.0.0.1:{server.config.port}")
+def page(browser: Browser, server: uvicorn.Server, app: FastAPI, client: TestClient) -> Iterator[Page]:
+    """A page of the running server in an operator's browser; a script error or a breach of the CSP fails the test."""
+    address = f"http://127.0.0.1:{server.config.port}"
+    opened = browser.new_page(base_url=address)
+    token = client.cookies["dicom-node-0"]
+    opened.context.add_cookies([{"name": f"dicom-node-{server.config.port}", "value": token, "url": address}])
     faults: list[str] = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
     opened.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
@@ -98,3 +102,16 @@ def test_page_says_when_the_node_no_longer_answers(page: Page, server: uvicorn.S
     server.should_exit = True
 
     page.get_by_text("Not updating since").wait_for(timeout=10_000)
+
+
+def test_page_of_a_session_that_ended_gives_way_to_the_login(page: Page, records: Records, database: Database) -> None:
+    records.whole_study()
+    page.goto(f"/studies/{STUDY}")
+    page.get_by_text("Doe, Jane").wait_for()
+
+    with database.session.begin() as session:
+        session.execute(sa.delete(SessionRow))
+
+    page.get_by_role("heading", name="Log in").wait_for(timeout=10_000)
+    assert "next=%2Fstudies%2F" in page.url
+    assert "Doe" not in page.content()

@@ -4,9 +4,9 @@ from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
 from dicom_node.database import Database
-from dicom_node.domain import DeliveryState
+from dicom_node.domain import DeliveryState, Role
 from dicom_node.web import create_app
-from tests.web.conftest import Records
+from tests.web.conftest import Records, log_in
 
 
 def test_peers_are_shown_with_what_waits_for_them(client: TestClient, records: Records) -> None:
@@ -34,7 +34,7 @@ def test_refusal_is_shown_with_cause_and_setting(client: TestClient, records: Re
 def test_node_without_peers_says_what_to_configure(config: Config, database: Database) -> None:
     alone = config.model_copy(update={"peers": ()})
 
-    text = TestClient(create_app(alone, database)).get("/peers").text
+    text = log_in(create_app(alone, database), Role.VIEWER).get("/peers").text
 
     assert "No peer is configured" in text
     assert "Nothing has been refused" in text

@@ -8,9 +8,10 @@ from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
 from dicom_node.database import Base, Database
+from dicom_node.domain import Role
 from dicom_node.web import create_app
 from dicom_node.web.security import SECURITY_HEADERS
-from tests.web.conftest import STUDY, Records
+from tests.web.conftest import STUDY, Records, log_in
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def broken(config: Config, database: Database) -> TestClient:
     def fail() -> None:
         raise RuntimeError("secret detail")
 
-    return TestClient(app, raise_server_exceptions=False)
+    return log_in(app, Role.OPERATOR)
 
 
 @pytest.mark.parametrize(
