@@ -16,6 +16,8 @@ from dicom_node.manifest import BundleManifest, Code, InputDefinition, Operating
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
+Polygon = tuple[tuple[float, float], ...]
+"""Vertices as (column, row)."""
 
 MANUFACTURER = "dicom-node"
 """Manufacturer (0008,0070) of every object a node makes; by it a node recognises its own results."""
@@ -215,7 +217,7 @@ class KeyImage:
 
     index: int
     heat_map: FloatArray | None = None
-    region: tuple[tuple[float, float], ...] | None = None
+    region: Polygon | None = None
 
 
 class Evaluation(StrEnum):
@@ -263,7 +265,7 @@ class Finding:
         return self.key_images[0].heat_map
 
     @property
-    def region(self) -> tuple[tuple[float, float], ...] | None:
+    def region(self) -> Polygon | None:
         """The outline of the hot area on the key image."""
         return self.key_images[0].region
 

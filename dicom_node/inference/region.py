@@ -6,10 +6,9 @@ import contourpy
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain import FloatArray
+from dicom_node.domain import FloatArray, Polygon
 
 DoubleArray = npt.NDArray[np.float64]
-Polygon = tuple[tuple[float, float], ...]
 
 MAXIMUM_VERTICES = 60
 LARGEST_SHARE = 0.15

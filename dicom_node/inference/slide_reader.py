@@ -19,6 +19,7 @@ from dicom_node.domain import (
     ImageStack,
     KeyImage,
     KeyTile,
+    Polygon,
     Reading,
     TiledSlide,
     TileGrid,
@@ -26,7 +27,7 @@ from dicom_node.domain import (
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.neighbourhood import Neighbourhood, local_means, strongest_neighbourhood
 from dicom_node.inference.operating_point import evaluate
-from dicom_node.inference.region import Polygon, outline
+from dicom_node.inference.region import outline
 from dicom_node.inference.scoring import score_images
 from dicom_node.manifest import FindingDefinition, Saliency
 

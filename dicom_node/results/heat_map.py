@@ -19,13 +19,12 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain import MANUFACTURER, Finding, ImagePlane, ResultKind
+from dicom_node.domain import MANUFACTURER, Finding, ImagePlane, Polygon, ResultKind
 from dicom_node.results import concepts, wording
 from dicom_node.results.header import complete, patient_and_study
 from dicom_node.results.request import ResultRequest
 
 _MORPHOLOGICALLY_ABNORMAL = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
-Polygon = tuple[tuple[float, float], ...]
 _NO_UNITS = CodedConcept("1", "UCUM", "no units")
 
 

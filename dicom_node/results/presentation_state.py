@@ -8,7 +8,7 @@ from copy import deepcopy
 from pydicom import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
-from dicom_node.domain import Finding, ResultKind
+from dicom_node.domain import Finding, ImagePlane, Polygon, ResultKind
 from dicom_node.results import wording
 from dicom_node.results.header import complete
 from dicom_node.results.request import ResultRequest
@@ -20,28 +20,55 @@ _LAYER_COLOUR = [57343, 20560, 54998]
 _LAYER_GREY = 49512
 
 
+Box = tuple[float, float, float, float]
+_BOX_WIDTH, _BOX_HEIGHT = 0.5, 0.12
+"""Of the label, in widths and heights of the image: enough for three lines in any usual font."""
+
+
 def presentation_states(request: ResultRequest) -> list[Dataset]:
-    """One presentation state for all findings with a region; none where there is nothing to draw, or in colour."""
-    findings = [finding for finding in wording.by_importance(request.reading.findings) if finding.region is not None]
+    """One presentation state for all regions of all findings; none where there is nothing to draw, or in colour."""
+    marks = [
+        (finding, key.index, key.region)
+        for finding in wording.by_importance(request.reading.findings)
+        for key in finding.key_images
+        if key.region is not None
+    ]
     in_grey = str(request.sources[0].get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
-    if not findings or not in_grey:
+    if not marks or not in_grey:
         return []
     dataset = Dataset()
     dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
     dataset.Modality = "PR"
     dataset.Laterality = None
     _identify(dataset, request)
-    images = [_image_reference(request, finding) for finding in findings]
-    dataset.ReferencedSeriesSequence = [_series_reference(request, images)]
-    dataset.GraphicAnnotationSequence = [
-        _annotation(finding, image) for finding, image in zip(findings, images, strict=True)
-    ]
+    images = {index: _image_reference(request.plane(index)) for _, index, _ in marks}
+    dataset.ReferencedSeriesSequence = [_series_reference(request, list(images.values()))]
+    labels: dict[int, list[Box]] = {index: [] for index in images}
+    dataset.GraphicAnnotationSequence = []
+    for finding, index, region in marks:
+        labels[index].append(label_box(request.plane(index), region, labels[index]))
+        dataset.GraphicAnnotationSequence.append(_annotation(finding, region, labels[index][-1], images[index]))
     dataset.GraphicLayerSequence = [_layer()]
     dataset.DisplayedAreaSelectionSequence = [
-        _displayed_area(request, finding, image) for finding, image in zip(findings, images, strict=True)
+        _displayed_area(request.plane(index), image) for index, image in images.items()
     ]
-    _add_greyscale(dataset, request.source(findings[0].key_index))
+    _add_greyscale(dataset, request.source(marks[0][1]))
     return [complete(dataset, request.provenance(_KIND), _KIND)]
+
+
+def label_box(plane: ImagePlane, region: Polygon, taken: Sequence[Box]) -> Box:
+    """Where the label of a region stands, as (left, top, right, bottom) in pixels: below it, above it, or elsewhere.
+
+    It lies within the image, since viewers cut what runs out of it, and on none of those ``taken``.
+    """
+    columns, rows = zip(*region, strict=True)
+    width, height = _BOX_WIDTH * plane.columns, _BOX_HEIGHT * plane.rows
+    left = min(max((min(columns) + max(columns) - width) / 2, 0.0), plane.columns - width)
+    tops = [max(rows), min(rows) - height, *(place * height for place in range(int(1 / _BOX_HEIGHT)))]
+    within = [top for top in tops if 0 <= top <= plane.rows - height]
+    free = [top for top in within if all(top >= bottom or top + height <= above for _, above, _, bottom in taken)]
+    top = (free or within)[0]
+    return left, top, left + width, top + height
 
 
 def _identify(dataset: Dataset, request: ResultRequest) -> None:
@@ -53,8 +80,8 @@ def _identify(dataset: Dataset, request: ResultRequest) -> None:
     dataset.PresentationCreationTime = f"{request.created_at:%H%M%S}"
 
 
-def _image_reference(request: ResultRequest, finding: Finding) -> Dataset:
-    plane, item = request.plane(finding.key_index), Dataset()
+def _image_reference(plane: ImagePlane) -> Dataset:
+    item = Dataset()
     item.ReferencedSOPClassUID = plane.sop_class_uid
     item.ReferencedSOPInstanceUID = plane.sop_instance_uid
     if plane.frame_number is not None:
@@ -82,21 +109,22 @@ def _values(value: int | Sequence[int]) -> list[int]:
     return [int(value)] if isinstance(value, int) else [int(item) for item in value]
 
 
-def _annotation(finding: Finding, image: Dataset) -> Dataset:
-    """Region and sentence (PS3.3 C.10.5); PIXEL coordinates count as SCOORD does, from the corner of the image."""
-    vertices = finding.region or ()
+def _annotation(finding: Finding, region: Polygon, box: Box, image: Dataset) -> Dataset:
+    """Region and label (PS3.3 C.10.5); PIXEL coordinates count as SCOORD does, from the corner of the image."""
     graphic = Dataset()
     graphic.GraphicAnnotationUnits = "PIXEL"
     graphic.GraphicDimensions = 2
-    graphic.NumberOfGraphicPoints = len(vertices)
-    graphic.GraphicData = [coordinate for vertex in vertices for coordinate in vertex]
+    graphic.NumberOfGraphicPoints = len(region)
+    graphic.GraphicData = [coordinate for vertex in region for coordinate in vertex]
     graphic.GraphicType = "POLYLINE"
     graphic.GraphicFilled = "N"
     text = Dataset()
-    text.UnformattedTextValue = f"{wording.sentence(finding)}\r\n{wording.NOT_VERIFIED}"
-    text.AnchorPointAnnotationUnits = "PIXEL"
-    text.AnchorPoint = list(max(vertices))
-    text.AnchorPointVisibility = "N"
+    probability = f"probability {wording.probability_text(finding)} ({wording.operating_point_text(finding)})"
+    text.UnformattedTextValue = "\r\n".join([wording.headline(finding), probability, wording.NOT_VERIFIED])
+    text.BoundingBoxAnnotationUnits = "PIXEL"
+    text.BoundingBoxTopLeftHandCorner = list(box[:2])
+    text.BoundingBoxBottomRightHandCorner = list(box[2:])
+    text.BoundingBoxTextHorizontalJustification = "LEFT"
     annotation = Dataset()
     annotation.ReferencedImageSequence = [deepcopy(image)]
     annotation.GraphicLayer = _LAYER
@@ -115,9 +143,9 @@ def _layer() -> Dataset:
     return layer
 
 
-def _displayed_area(request: ResultRequest, finding: Finding, image: Dataset) -> Dataset:
+def _displayed_area(plane: ImagePlane, image: Dataset) -> Dataset:
     """The whole image in its true shape (PS3.3 C.10.4)."""
-    plane, area = request.plane(finding.key_index), Dataset()
+    area = Dataset()
     area.ReferencedImageSequence = [deepcopy(image)]
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
     area.DisplayedAreaBottomRightHandCorner = [plane.columns, plane.rows]

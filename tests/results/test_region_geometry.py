@@ -159,30 +159,6 @@ def test_projections_have_neither_map_nor_segmentation() -> None:
     assert cases.built(stack, sources, cases.finding(stack), kinds=("PM", "SEG")) == []
 
 
-def test_presentation_state_draws_the_same_region_and_leaves_the_window_alone() -> None:
-    stack, sources = cases.ct(5)
-    finding = cases.finding(stack, key_indices=(2,))
-    (made,) = cases.built(stack, sources, finding, kinds=("PR",))
-    (annotation,) = made.GraphicAnnotationSequence
-    (graphic,) = annotation.GraphicObjectSequence
-    np.testing.assert_allclose(np.array(graphic.GraphicData).reshape(-1, 2), finding.region, atol=1e-4)
-    assert annotation.ReferencedImageSequence[0].ReferencedSOPInstanceUID == sources[2].SOPInstanceUID
-    assert "present, probability 93 %" in annotation.TextObjectSequence[0].UnformattedTextValue
-    assert "SoftcopyVOILUTSequence" not in made
-    assert made.PresentationLUTShape == "IDENTITY"
-
-
-def test_inverted_radiograph_keeps_its_polarity_in_the_presentation_state() -> None:
-    stack, sources = cases.radiograph(PhotometricInterpretation="MONOCHROME1")
-    (made,) = cases.built(stack, sources, cases.finding(stack), kinds=("PR",))
-    assert made.PresentationLUTShape == "INVERSE"
-
-
 def test_nothing_is_drawn_for_a_negative_study() -> None:
     stack, sources = cases.ct()
     assert cases.built(stack, sources, cases.finding(stack, probability=0.1), kinds=("PR", "PM", "SEG")) == []
-
-
-def test_colour_images_get_no_greyscale_presentation_state() -> None:
-    stack, sources = cases.radiograph(PhotometricInterpretation="RGB")
-    assert cases.built(stack, sources, cases.finding(stack), kinds=("PR",)) == []
