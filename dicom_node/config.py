@@ -86,6 +86,7 @@ class ReceiveSection(_Section):
     senders: Literal["any", "listed"] = "any"
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 50
     maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
+    maximum_object_megabytes: Annotated[int, Field(ge=1)] = 8192
     network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     minimum_free_megabytes: Annotated[int, Field(ge=0)] = 2048
     maximum_disk_percent: Annotated[int, Field(ge=1, le=100)] = 90

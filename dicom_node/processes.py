@@ -46,13 +46,11 @@ def run_receiver(config: Config) -> None:
     database.create_tables()
     store = InstanceStore(config.instances_folder, config.incoming_folder)
     store.sweep()
-    index = InstanceIndex(database)
-    receiver = Receiver(config, Archive(store, index), RefusalTable(database))
+    receiver = Receiver(config, Archive(store, InstanceIndex(database)), RefusalTable(database))
     receiver.start()
     while not stopping.wait(_SWEEP_EVERY_SECONDS):
         store.sweep(_UNFINISHED_AFTER_SECONDS)
     receiver.stop()
-    index.close()
     database.close()
 
 

@@ -10,6 +10,9 @@ from pynetdicom import AE, evt
 from dicom_node import __version__
 from dicom_node.domain import IMPLEMENTATION_CLASS_UID
 
+IMPLEMENTATION_VERSION_NAME = f"DICOM-NODE_{__version__}"[:16]
+"""Implementation Version Name (PS3.7 D.3.3.2)."""
+
 VERIFICATION = UID("1.2.840.10008.1.1")
 """Verification SOP class (PS3.4 A.4)."""
 
@@ -17,7 +20,7 @@ VERIFICATION = UID("1.2.840.10008.1.1")
 def identify(entity: AE) -> None:
     """Negotiate under the node's own implementation class UID and version name (PS3.7 D.3.3.2)."""
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = f"DICOM-NODE_{__version__}"[:16]
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
 
 
 def send_without_delay(event: evt.Event) -> None:

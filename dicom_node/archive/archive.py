@@ -14,6 +14,7 @@ from dicom_node.archive.index import IndexEntry, InstanceIndex
 from dicom_node.archive.store import InstanceStore
 from dicom_node.database import Database, InstanceRow, RefusalRow, SeriesRow, now
 from dicom_node.domain import Association, Instance, Series, Study
+from dicom_node.receive.refusal import Reason
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +44,15 @@ class RefusalTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(
-        self, association: Association, reason: str, sop_instance_uid: str = "", status: int | None = None
-    ) -> None:
+    def record(self, association: Association, reason: Reason, text: str, sop_instance_uid: str = "") -> None:
         """Write down one refusal. A database that cannot be written is logged: the sender is answered all the same."""
         row = RefusalRow(
             at=now(),
             calling_ae_title=association.calling_ae_title,
             address=association.address,
             sop_instance_uid=sop_instance_uid,
-            status=status,
-            reason=reason,
+            status=reason.status,
+            reason=text,
         )
         try:
             with self._database.session.begin() as session:

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import pydicom
-from pydicom import uid
-from pydicom.dataset import FileDataset
+from pydicom import Dataset, dcmread, uid
+from pydicom.datadict import tag_for_keyword
 
-from dicom_node.archive.wholeness import DataSetWalker, Truncated
+from dicom_node.archive.wholeness import DataSetWalker, FileBytes, InflatedBytes, Truncated
+from dicom_node.domain import MANUFACTURER
 from dicom_node.origin import made_by_a_node
 from dicom_node.part10 import BROKEN
 from dicom_node.receive.contexts import ANALYSABLE_SOP_CLASSES
-from dicom_node.receive.refusal import Refused, StoreStatus
+from dicom_node.receive.refusal import Reason, Refused
 
+_LARGEST_INFLATED = 1 << 33
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_META_OFFSET = 128 + 4 + 12  # preamble, prefix, and the group length element itself (PS3.10 7.1)
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_META_START = 128 + 4  # preamble and prefix (PS3.10 7.1)
+_META_GROUP_LENGTH = struct.Struct("<HH2sHL")
+_LARGEST_META = 1 << 16
+_ESCAPE = 0x1B
 
-_TAGS = [
-    "SpecificCharacterSet",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "StudyDate",
-    "AccessionNumber",
-    "Modality",
-    "Manufacturer",
-    "ContributingEquipmentSequence",
-    "StudyDescription",
-    "SeriesDescription",
-    "PatientName",
-    "PatientID",
-    "BodyPartExamined",
-    "SeriesNumber",
-]
+_TAGS = {
+    keyword: int(tag_for_keyword(keyword) or 0)
+    for keyword in (
+        *_UIDS,
+        "StudyDate",
+        "AccessionNumber",
+        "Modality",
+        "Manufacturer",
+        "StudyDescription",
+        "SeriesDescription",
+        "ContributingEquipmentSequence",
+        "PatientName",
+        "PatientID",
+        "BodyPartExamined",
+        "SeriesNumber",
+    )
+}
+_WANTED = frozenset(_TAGS.values())
+_META_TAGS = (0x00020002, 0x00020003, 0x00020010)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,76 +68,120 @@ class InstanceHeader:
     body_part_examined: str
 
 
-def read_header(path: Path) -> InstanceHeader:
-    """Read the header of a Part 10 file and make sure that its data set is whole.
+def read_header(path: Path, largest_inflated: int = _LARGEST_INFLATED) -> InstanceHeader:
+    """Read the header of a Part 10 file and make sure that its data set is whole, in one pass over its elements.
+
+    Deflated data sets are inflated piece by piece, to at most ``largest_inflated`` bytes.
 
     Raises:
         Refused: the data set cannot be parsed or ends early (0xC000), lacks its UIDs (0xC000), or is of another
             SOP class or instance than the file meta information, and so the C-STORE request, says (0xA900).
     """
     try:
-        with path.open("rb") as file:
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-            header = _header(dataset)
-            if dataset.file_meta.TransferSyntaxUID != uid.DeflatedExplicitVRLittleEndian:
-                _check_whole(file, dataset, path.stat().st_size)
+        with path.open("rb", buffering=0) as file:
+            meta, start = _read_meta(file.fileno())
+            walker = _walk(file.fileno(), start, meta[2], largest_inflated)
+        header = _header(path, meta, walker)
     except Truncated as error:
-        raise Refused(StoreStatus.CANNOT_UNDERSTAND, str(error)) from error
+        raise Refused(Reason.DAMAGED, str(error)) from error
     except OSError as error:
-        if error.errno is not None:
-            raise Refused(StoreStatus.OUT_OF_RESOURCES, f"file cannot be read: {error.strerror}") from error
-        raise Refused(StoreStatus.CANNOT_UNDERSTAND, "data set ends inside an element") from error
+        raise Refused(Reason.STORE_FAILED, f"file cannot be read: {error.strerror}") from error
     except BROKEN as error:
-        raise Refused(StoreStatus.CANNOT_UNDERSTAND, f"data set cannot be parsed ({type(error).__name__})") from error
+        raise Refused(Reason.DAMAGED, f"data set cannot be parsed ({type(error).__name__})") from error
+    if header.sop_class_uid in ANALYSABLE_SOP_CLASSES and not walker.has_pixel_data:
+        raise Refused(Reason.DAMAGED, "an image without pixel data, or truncated before it")
     return header
 
 
-def _header(dataset: FileDataset) -> InstanceHeader:
-    uids = {}
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
-        value = str(dataset.get(keyword) or "")
-        if len(value) > 64 or not _UID.fullmatch(value):
-            raise Refused(StoreStatus.CANNOT_UNDERSTAND, f"{keyword} is missing or not a UID")
-        uids[keyword] = value
-    meta = dataset.file_meta
-    if uids["SOPClassUID"] != meta.MediaStorageSOPClassUID:
-        raise Refused(
-            StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
-            f"sent as SOP class {meta.MediaStorageSOPClassUID}, data set says otherwise",
-        )
-    if uids["SOPInstanceUID"] != meta.MediaStorageSOPInstanceUID:
-        raise Refused(StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "SOP Instance UID of request and data set differ")
-    number = dataset.get("SeriesNumber")
+def _read_meta(descriptor: int) -> tuple[tuple[str, str, str], int]:
+    """SOP Class, SOP Instance and Transfer Syntax UID of the file meta information, and where the data set starts."""
+    start = os.pread(descriptor, _META_START + _META_GROUP_LENGTH.size, 0)
+    if start[128:132] != b"DICM" or len(start) < _META_START + _META_GROUP_LENGTH.size:
+        raise Refused(Reason.DAMAGED, "it is no DICOM Part 10 file")
+    *_, length = _META_GROUP_LENGTH.unpack_from(start, _META_START)
+    if length > _LARGEST_META:
+        raise Refused(Reason.DAMAGED, "its file meta information is broken")
+    elements = FileBytes(descriptor, _META_START + _META_GROUP_LENGTH.size)
+    walker = DataSetWalker(elements, implicit=False, little_endian=True, wanted=_META_TAGS)
+    walker.walk(end=length)
+    sop_class, sop_instance, syntax = ((walker.values[tag] or b"").decode("ascii").strip("\0 ") for tag in _META_TAGS)
+    return (sop_class, sop_instance, syntax), _META_START + _META_GROUP_LENGTH.size + length
+
+
+def _walk(descriptor: int, start: int, syntax: str, largest_inflated: int) -> DataSetWalker:
+    data = (
+        InflatedBytes(descriptor, start, largest_inflated)
+        if syntax == uid.DeflatedExplicitVRLittleEndian
+        else FileBytes(descriptor, start)
+    )
+    implicit = syntax == uid.ImplicitVRLittleEndian
+    # Some senders encode other than they negotiated; pydicom, which reads the file later, tells by the first VR too.
+    vr = data.read(4, 2)
+    if len(vr) == 2:
+        implicit = not all(0x40 < byte < 0x5B for byte in vr)
+    little_endian = syntax != uid.ExplicitVRBigEndian
+    walker = DataSetWalker(data, implicit=implicit, little_endian=little_endian, wanted=_WANTED)
+    walker.walk()
+    return walker
+
+
+def _header(path: Path, meta: tuple[str, str, str], walker: DataSetWalker) -> InstanceHeader:
+    values, ours = _values(path, walker)
+    for keyword in _UIDS:
+        if len(values[keyword]) > 64 or not _UID.fullmatch(values[keyword]):
+            raise Refused(Reason.DAMAGED, f"{keyword} is missing or not a UID")
+    sop_class, sop_instance, syntax = meta
+    if values["SOPClassUID"] != sop_class:
+        raise Refused(Reason.DOES_NOT_MATCH, f"sent as SOP class {sop_class}, data set says otherwise")
+    if values["SOPInstanceUID"] != sop_instance:
+        raise Refused(Reason.DOES_NOT_MATCH, "SOP Instance UID of request and data set differ")
     return InstanceHeader(
-        study_instance_uid=uids["StudyInstanceUID"],
-        series_instance_uid=uids["SeriesInstanceUID"],
-        sop_instance_uid=uids["SOPInstanceUID"],
-        sop_class_uid=uids["SOPClassUID"],
-        transfer_syntax_uid=str(meta.TransferSyntaxUID),
-        modality=_text(dataset, "Modality"),
-        analysable=uids["SOPClassUID"] in ANALYSABLE_SOP_CLASSES and not made_by_a_node(dataset),
-        patient_name=_text(dataset, "PatientName"),
-        patient_id=_text(dataset, "PatientID"),
-        accession_number=_text(dataset, "AccessionNumber"),
-        study_date=_text(dataset, "StudyDate")[:8],
-        study_description=_text(dataset, "StudyDescription"),
-        series_description=_text(dataset, "SeriesDescription"),
-        series_number=int(number) if number is not None else None,
-        body_part_examined=_text(dataset, "BodyPartExamined"),
+        study_instance_uid=values["StudyInstanceUID"],
+        series_instance_uid=values["SeriesInstanceUID"],
+        sop_instance_uid=values["SOPInstanceUID"],
+        sop_class_uid=values["SOPClassUID"],
+        transfer_syntax_uid=syntax,
+        modality=values["Modality"],
+        analysable=values["SOPClassUID"] in ANALYSABLE_SOP_CLASSES and not ours,
+        patient_name=values["PatientName"],
+        patient_id=values["PatientID"],
+        accession_number=values["AccessionNumber"],
+        study_date=values["StudyDate"][:8],
+        study_description=values["StudyDescription"],
+        series_description=values["SeriesDescription"],
+        series_number=_number(values["SeriesNumber"]),
+        body_part_examined=values["BodyPartExamined"],
     )
 
 
-def _text(dataset: FileDataset, keyword: str) -> str:
-    value = dataset.get(keyword)
+def _values(path: Path, walker: DataSetWalker) -> tuple[dict[str, str], bool]:
+    """The wanted attributes as text, and whether a node had a part in making the object.
+
+    Plain ASCII is the same in every character set that DICOM knows. Anything else, and whatever may name a node, is
+    left to pydicom, which takes some milliseconds.
+    """
+    raw = {keyword: walker.values.get(tag, b"") for keyword, tag in _TAGS.items()}
+    if all(value is not None and value.isascii() and _ESCAPE not in value for value in raw.values()) and not any(
+        MANUFACTURER.encode() in (raw[keyword] or b"") for keyword in ("Manufacturer", "ContributingEquipmentSequence")
+    ):
+        return {keyword: _clean((value or b"").decode("ascii")) for keyword, value in raw.items()}, False
+    dataset = dcmread(path, stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *_TAGS])
+    return {keyword: _text(dataset, keyword) for keyword in _TAGS}, made_by_a_node(dataset)
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword) if keyword != "ContributingEquipmentSequence" else None
+    return "" if value is None else _clean(str(value))
+
+
+def _clean(text: str) -> str:
     # PostgreSQL takes no NUL in text, and padding often is one.
-    return "" if value is None else str(value).replace("\x00", "").strip()
+    return text.replace("\x00", "").strip()
 
 
-def _check_whole(file: BinaryIO, dataset: FileDataset, size: int) -> None:
-    """Follow the elements from Pixel Data to the end; where there is none, from the start of the data set."""
-    implicit, little_endian = dataset.original_encoding
-    if file.tell() >= size:
-        if dataset.SOPClassUID in ANALYSABLE_SOP_CLASSES:
-            raise Refused(StoreStatus.CANNOT_UNDERSTAND, "an image without pixel data, or truncated before it")
-        file.seek(_META_OFFSET + dataset.file_meta.FileMetaInformationGroupLength)
-    DataSetWalker(file, size, implicit=bool(implicit), little_endian=bool(little_endian)).walk()
+def _number(text: str) -> int | None:
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if abs(number) < 1 << 31 else None

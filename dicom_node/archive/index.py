@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import SimpleQueue
+from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from dicom_node.archive.header import InstanceHeader
 from dicom_node.database import Database, EventRow, InstanceRow, SeriesRow, StudyRow, now
 from dicom_node.domain import Association, StudyState
-from dicom_node.receive.refusal import Refused, StoreStatus
+from dicom_node.receive.refusal import Reason, Refused
 
 log = logging.getLogger(__name__)
 
 _LARGEST_GROUP = 128
 _ATTEMPTS = 3
+
+# The statements of every single instance, in the expression language: the ORM's unit of work costs ten times as much.
+_LOOK_UP = sa.select(
+    sa.select(InstanceRow.series_instance_uid)
+    .where(InstanceRow.sop_instance_uid == sa.bindparam("i"))
+    .scalar_subquery(),
+    sa.select(SeriesRow.study_instance_uid)
+    .where(SeriesRow.series_instance_uid == sa.bindparam("se"))
+    .scalar_subquery(),
+    sa.select(StudyRow.state).where(StudyRow.study_instance_uid == sa.bindparam("st")).scalar_subquery(),
+)
+_REPLACE_INSTANCE = sa.update(InstanceRow).where(InstanceRow.sop_instance_uid == sa.bindparam("i"))
+_INSERT_STUDY = sa.insert(StudyRow)
+_INSERT_EVENT = sa.insert(EventRow)
+_INSERT_SERIES = sa.insert(SeriesRow)
+_INSERT_INSTANCE = sa.insert(InstanceRow)
+_OF_STUDY = sa.update(StudyRow).where(StudyRow.study_instance_uid == sa.bindparam("st"))
+_UPDATE_STUDY = _OF_STUDY.values(last_received_at=sa.bindparam("at"))
+_AWAIT_COMPLETENESS = _UPDATE_STUDY.values(
+    state=StudyState.RECEIVING,
+    reason="",
+    state_changed_at=sa.bindparam("at"),
+    waiting_since=sa.bindparam("at"),
+    released_at=None,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +59,18 @@ class IndexEntry:
 
 
 class InstanceIndex:
-    """Owns the one thread of this process that writes received instances to the database.
+    """Writes received instances to the database; one thread of this process at a time.
 
-    ``add`` blocks until the row is committed. Instances of other associations that arrive meanwhile share the
-    next commit, so that the cost of durability is paid once a group and SQLite never sees two writers from here.
+    ``add`` returns once the row is committed. The first thread to come writes, and takes along what other
+    associations have brought meanwhile: they share a commit, so that the cost of durability is paid once a group and
+    SQLite never sees two writers from here, and a single association changes no threads.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: SimpleQueue[tuple[IndexEntry, Future[None]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="instance-index", daemon=True)
-        self._thread.start()
+        self._reading = database.engine.execution_options(read_only=True)
+        self._waiting: deque[tuple[IndexEntry, Future[None]]] = deque()
+        self._writing = threading.Lock()
 
     def check(self, header: InstanceHeader) -> None:
         """Refuse an instance whose UID, or whose series' UID, is already held in another study.
@@ -54,8 +80,8 @@ class InstanceIndex:
                 if the database cannot be read.
         """
         try:
-            with self._database.reading() as session:
-                _check_belongs(session, header)
+            with self._reading.connect() as connection:
+                _look_up(connection, header)
         except sa.exc.SQLAlchemyError as error:
             raise _as_refusal(error) from error
 
@@ -66,27 +92,11 @@ class InstanceIndex:
             Refused: the database cannot be written (0xA700) or the instance contradicts what is held (0xC000).
         """
         future: Future[None] = Future()
-        self._waiting.put((entry, future))
+        self._waiting.append((entry, future))
+        with self._writing:
+            while not future.done():
+                self._commit([self._waiting.popleft() for _ in range(min(_LARGEST_GROUP, len(self._waiting)))])
         future.result()
-
-    def close(self) -> None:
-        """Finish what waits, and end the thread."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            group = [first]
-            closing = False
-            while len(group) < _LARGEST_GROUP and not self._waiting.empty():
-                item = self._waiting.get()
-                if item is None:
-                    closing = True
-                    break
-                group.append(item)
-            self._commit(group)
-            if closing:
-                return
 
     def _commit(self, group: Sequence[tuple[IndexEntry, Future[None]]]) -> None:
         try:
@@ -104,9 +114,9 @@ class InstanceIndex:
     def _write(self, entries: Sequence[IndexEntry]) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._database.session.begin() as session:
+                with self._database.engine.begin() as connection:
                     for entry in entries:
-                        _index(session, entry)
+                        _index(connection, entry)
                 return
             except sa.exc.IntegrityError:
                 # Another receiver process has inserted the same study, series or instance since we looked.
@@ -118,96 +128,87 @@ def _as_refusal(error: Refused | sa.exc.SQLAlchemyError) -> Refused:
     if isinstance(error, Refused):
         return error
     log.error("the index does not work", exc_info=error)
-    return Refused(StoreStatus.OUT_OF_RESOURCES, f"the index does not work ({type(error).__name__})")
+    return Refused(Reason.INDEX_FAILED, f"the index does not work ({type(error).__name__})")
 
 
-def _check_belongs(session: Session, header: InstanceHeader) -> None:
-    held = session.scalar(
-        sa.select(InstanceRow.series_instance_uid).where(InstanceRow.sop_instance_uid == header.sop_instance_uid)
-    )
-    if held is not None and held != header.series_instance_uid:
-        raise Refused(StoreStatus.CANNOT_UNDERSTAND, "SOP Instance UID is already held in another series")
-    study = session.scalar(
-        sa.select(SeriesRow.study_instance_uid).where(SeriesRow.series_instance_uid == header.series_instance_uid)
-    )
+def _look_up(connection: sa.Connection, header: InstanceHeader) -> tuple[bool, bool, StudyState | None]:
+    """Whether the instance and its series are held, and the state of its study, None where that is new.
+
+    Raises:
+        Refused: the instance or its series is held elsewhere.
+    """
+    uids = {"i": header.sop_instance_uid, "se": header.series_instance_uid, "st": header.study_instance_uid}
+    series, study, state = connection.execute(_LOOK_UP, uids).one()
+    if series is not None and series != header.series_instance_uid:
+        raise Refused(Reason.UID_CONFLICT, "SOP Instance UID is already held in another series")
     if study is not None and study != header.study_instance_uid:
-        raise Refused(StoreStatus.CANNOT_UNDERSTAND, "Series Instance UID is already held in another study")
+        raise Refused(Reason.UID_CONFLICT, "Series Instance UID is already held in another study")
+    return series is not None, study is not None, state
 
 
-def _index(session: Session, entry: IndexEntry) -> None:
+def _index(connection: sa.Connection, entry: IndexEntry) -> None:
     header = entry.header
-    _check_belongs(session, header)
-    at = now()
-    known = session.scalar(sa.select(InstanceRow).where(InstanceRow.sop_instance_uid == header.sop_instance_uid))
-    if known is not None:
+    instance_held, series_held, state = _look_up(connection, header)
+    if instance_held:
         # Sent again: the newest file is kept, and nothing new is asked of the models.
-        known.path, known.size_bytes = entry.path, entry.size_bytes
-        known.transfer_syntax_uid = header.transfer_syntax_uid
+        file = {"path": entry.path, "size_bytes": entry.size_bytes, "transfer_syntax_uid": header.transfer_syntax_uid}
+        connection.execute(_REPLACE_INSTANCE, {"i": header.sop_instance_uid, **file})
         return
-    study = session.get(StudyRow, header.study_instance_uid)
-    if study is None:
-        study = _new_study(entry)
-        session.add(study)
-        session.add(
-            EventRow(
-                study_instance_uid=study.study_instance_uid,
-                at=at,
-                text=f"First instance received from {entry.association.calling_ae_title}.",
-            )
-        )
-        session.flush()
-    if session.get(SeriesRow, header.series_instance_uid) is None:
-        session.add(
-            SeriesRow(
-                series_instance_uid=header.series_instance_uid,
-                study_instance_uid=header.study_instance_uid,
-                modality=header.modality[:16],
-                series_number=header.series_number,
-                series_description=header.series_description,
-                body_part_examined=header.body_part_examined,
-            )
-        )
-        session.flush()
-    session.add(
-        InstanceRow(
-            sop_instance_uid=header.sop_instance_uid,
-            series_instance_uid=header.series_instance_uid,
-            study_instance_uid=header.study_instance_uid,
-            sop_class_uid=header.sop_class_uid,
-            transfer_syntax_uid=header.transfer_syntax_uid,
-            analysable=header.analysable,
-            path=entry.path,
-            size_bytes=entry.size_bytes,
-            received_at=at,
-        )
-    )
-    study.last_received_at = at
-    if header.analysable:
-        _await_completeness(study)
+    at = now()
+    if state is None:
+        connection.execute(_INSERT_STUDY, _new_study(entry, at))
+        text = f"First instance received from {entry.association.calling_ae_title}."
+        event = {"study_instance_uid": header.study_instance_uid, "at": at, "text": text}
+        connection.execute(_INSERT_EVENT, event)
+    if not series_held:
+        connection.execute(_INSERT_SERIES, _new_series(header))
+    connection.execute(_INSERT_INSTANCE, _new_instance(entry, at))
+    if header.analysable and state is not StudyState.RECEIVING:
+        # Something new to analyse has come: whatever the study's state was, wait for the rest of it.
+        connection.execute(_AWAIT_COMPLETENESS, {"st": header.study_instance_uid, "at": at})
+    else:
+        connection.execute(_UPDATE_STUDY, {"st": header.study_instance_uid, "at": at})
 
 
-def _new_study(entry: IndexEntry) -> StudyRow:
-    header, at = entry.header, now()
-    return StudyRow(
-        study_instance_uid=header.study_instance_uid,
-        state=StudyState.RECEIVING,
-        patient_name=header.patient_name,
-        patient_id=header.patient_id,
-        accession_number=header.accession_number,
-        study_date=header.study_date,
-        study_description=header.study_description,
-        calling_ae_title=entry.association.calling_ae_title[:16],
-        first_received_at=at,
-        last_received_at=at,
-        waiting_since=at,
-        state_changed_at=at,
-    )
+def _new_study(entry: IndexEntry, at: datetime) -> dict[str, object]:
+    header = entry.header
+    return {
+        "study_instance_uid": header.study_instance_uid,
+        "state": StudyState.RECEIVING,
+        "patient_name": header.patient_name,
+        "patient_id": header.patient_id,
+        "accession_number": header.accession_number,
+        "study_date": header.study_date,
+        "study_description": header.study_description,
+        "calling_ae_title": entry.association.calling_ae_title[:16],
+        "first_received_at": at,
+        "last_received_at": at,
+        "waiting_since": at,
+        "state_changed_at": at,
+    }
 
 
-def _await_completeness(study: StudyRow) -> None:
-    """Something new to analyse has come: whatever the study's state was, wait for the rest of it."""
-    if study.state is not StudyState.RECEIVING:
-        study.state = StudyState.RECEIVING
-        study.state_changed_at = study.waiting_since = study.last_received_at
-        study.reason = ""
-        study.released_at = None
+def _new_series(header: InstanceHeader) -> dict[str, object]:
+    return {
+        "series_instance_uid": header.series_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
+        "modality": header.modality[:16],
+        "series_number": header.series_number,
+        "series_description": header.series_description,
+        "body_part_examined": header.body_part_examined,
+    }
+
+
+def _new_instance(entry: IndexEntry, at: datetime) -> dict[str, object]:
+    header = entry.header
+    return {
+        "sop_instance_uid": header.sop_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
+        "sop_class_uid": header.sop_class_uid,
+        "transfer_syntax_uid": header.transfer_syntax_uid,
+        "analysable": header.analysable,
+        "path": entry.path,
+        "size_bytes": entry.size_bytes,
+        "received_at": at,
+    }

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dicom_node.archive.header import InstanceHeader
-from dicom_node.receive.refusal import Refused, StoreStatus
+from dicom_node.receive.refusal import Reason, Refused
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class InstanceStore:
         """Move the file at ``path`` to its place and make it durable.
 
         Returns its path relative to the folder, and its size in bytes. An instance that was there already is
-        replaced in one step.
+        replaced in one step. A crash meanwhile may leave an instance cut short that nothing refers to.
 
         Raises:
             Refused: the disk is full, read-only or broken (0xA700).
@@ -37,14 +37,16 @@ class InstanceStore:
         relative = Path(header.study_instance_uid, header.series_instance_uid, f"{header.sop_instance_uid}.dcm")
         target = self.folder / relative
         try:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                size = os.fstat(file.fileno()).st_size
             _make_durable_folder(target.parent)
-            path.replace(target)
+            with path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                linked = _link(path, target)
+                os.fsync(file.fileno())
+            if not linked:
+                path.replace(target)
             _sync_folder(target.parent)
         except OSError as error:
-            raise Refused(StoreStatus.OUT_OF_RESOURCES, f"store cannot be written: {error.strerror}") from error
+            raise Refused(Reason.STORE_FAILED, f"store cannot be written: {error.strerror}") from error
         return str(relative), size
 
     def sweep(self, older_than_seconds: float = 0.0) -> int:
@@ -58,6 +60,19 @@ class InstanceStore:
         if removed:
             log.info("removed %d unfinished files from %s", removed, self._incoming)
         return removed
+
+
+def _link(path: Path, target: Path) -> bool:
+    """Give a new file its final name before it is synced, so that one commit of the journal makes both durable.
+
+    A name that is taken is left alone: what it holds was acknowledged, and may only give way to a durable file.
+    """
+    try:
+        os.link(path, target)
+    except OSError:  # taken, or a file system without links
+        return False
+    path.unlink()
+    return True
 
 
 def _make_durable_folder(folder: Path) -> None:

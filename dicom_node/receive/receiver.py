@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-import pynetdicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
-from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_node.config import Config
 from dicom_node.disk import disk_space
 from dicom_node.domain import Association
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
-from dicom_node.receive.refusal import Refused, StoreStatus
-from dicom_node.transport import VERIFICATION, identify, send_without_delay
+from dicom_node.receive.incoming import IncomingFile, file_meta
+from dicom_node.receive.refusal import Reason, Refused
+from dicom_node.receive.server import serve
+from dicom_node.transport import VERIFICATION, identify
 
 log = logging.getLogger(__name__)
 
 SUCCESS = 0x0000
 
-_REJECTIONS: dict[tuple[int | None, int | None], str] = {
-    (1, 3): "its calling AE title is not listed as a sender",
-    (1, 7): "it called an AE title that is not the node's",
-    (3, 2): "too many associations are open (receive.maximum_associations)",
+_REJECTIONS: dict[tuple[int | None, int | None], tuple[Reason, str]] = {
+    (1, 3): (Reason.UNLISTED_SENDER, "its calling AE title is not listed as a sender"),
+    (1, 7): (Reason.WRONG_CALLED_AE_TITLE, "it called an AE title that is not the node's"),
+    (3, 2): (Reason.TOO_MANY_ASSOCIATIONS, "too many associations are open (receive.maximum_associations)"),
 }
 """Reject source and diagnostic (PS3.8 9.3.4) in words."""
 
@@ -46,10 +45,8 @@ class InstanceSink(Protocol):
 class RefusalLog(Protocol):
     """Where refusals are written down for the status page."""
 
-    def record(
-        self, association: Association, reason: str, sop_instance_uid: str = "", status: int | None = None
-    ) -> None:
-        """Write down one refusal: of an association where ``status`` is None, else of an object."""
+    def record(self, association: Association, reason: Reason, text: str, sop_instance_uid: str = "") -> None:
+        """Write down one refusal, of an association or, as the reason says, of an object."""
 
 
 class Receiver:
@@ -68,10 +65,6 @@ class Receiver:
             OSError: the port cannot be bound.
         """
         settings = self._config.receive
-        # Chunked receive keeps memory flat whatever the object's size. The chunks must land on the file system
-        # of the store, because the finished file is renamed into place.
-        pynetdicom._config.STORE_RECV_CHUNKED_DATASET = True
-        tempfile.tempdir = str(self._config.incoming_folder)
         entity = AE(ae_title=self._config.node.ae_title)
         identify(entity)
         entity.maximum_associations = settings.maximum_associations
@@ -84,61 +77,70 @@ class Receiver:
         for sop_class in ACCEPTED_SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, send_without_delay),
             (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_C_STORE, self._on_store),
         ]
-        self._server = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
+        self._server = serve(entity, (settings.host, settings.port), handlers, self._open_file)
         log.info("receiving as %s on %s:%d", self._config.node.ae_title, settings.host, settings.port)
 
     def stop(self) -> None:
         """Stop listening and end the open associations."""
         if self._server is not None:
-            self._server.shutdown()
+            self._server.ae.shutdown()
             self._server = None
+
+    def _open_file(self, sop_class: UID, sop_instance: UID, transfer_syntax: UID, sender: str) -> IncomingFile:
+        content = file_meta(sop_class, sop_instance, transfer_syntax, sender)
+        return IncomingFile(self._config.incoming_folder, content, self._config.receive.maximum_object_megabytes << 20)
 
     def _on_accepted(self, event: evt.Event) -> None:
         rejected = {str(context.abstract_syntax) for context in event.assoc.rejected_contexts}
         if rejected:
             names = ", ".join(sorted(UID(uid).name for uid in rejected))
-            self._refusals.record(_association(event), f"not accepted, as class or in the syntaxes offered: {names}")
+            text = f"not accepted, as class or in the syntaxes offered: {names}"
+            self._refusals.record(_association(event), Reason.CONTEXT_NOT_ACCEPTED, text)
 
     def _on_rejected(self, event: evt.Event) -> None:
         answer = event.assoc.acceptor.primitive
         key = (answer.result_source, answer.diagnostic) if answer is not None else (None, None)
-        reason = f"association rejected: {_REJECTIONS.get(key, f'source {key[0]}, diagnostic {key[1]}')}"
-        self._refusals.record(_association(event), reason)
+        unknown = (Reason.ASSOCIATION_REJECTED, f"source {key[0]}, diagnostic {key[1]}")
+        reason, text = _REJECTIONS.get(key, unknown)
+        self._refusals.record(_association(event), reason, f"association rejected: {text}")
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         association = _association(event)
-        request = event.request
-        uid = str(request.AffectedSOPInstanceUID or "") if isinstance(request, C_STORE) else ""
+        uid = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
+        file: Any = event.dataset_path
         try:
+            if not isinstance(file, IncomingFile):
+                raise Refused(Reason.DAMAGED, "the request carries no data set")
+            if file.refusal is not None:
+                raise file.refusal
             self._check_free_space()
-            if event.dataset_path is None:
-                raise Refused(StoreStatus.CANNOT_UNDERSTAND, "the request carries no data set")
-            self._sink.accept(event.dataset_path, association)
+            self._sink.accept(file.path, association)
         except Refused as error:
             refusal = error
         except Exception as error:
-            # The library would leave the temporary file behind if anything got past here.
             log.exception("storing %s failed", uid)
-            refusal = Refused(StoreStatus.CANNOT_UNDERSTAND, f"internal error ({type(error).__name__}), see the log")
+            refusal = Refused(Reason.INTERNAL_ERROR, f"internal error ({type(error).__name__}), see the log")
         else:
             return SUCCESS
-        log.warning("refused %s from %s: %s", uid, association.calling_ae_title, refusal.reason)
-        self._refusals.record(association, refusal.reason, uid, int(refusal.status))
+        finally:
+            if isinstance(file, IncomingFile):
+                file.discard()
+        log.warning("refused %s from %s: %s", uid, association.calling_ae_title, refusal.text)
+        self._refusals.record(association, refusal.reason, refusal.text, uid)
         return _failure(refusal)
 
     def _check_free_space(self) -> None:
         try:
             disk = disk_space(self._config)
         except OSError as error:
-            raise Refused(StoreStatus.OUT_OF_RESOURCES, f"the data folder is gone: {error.strerror}") from error
+            raise Refused(Reason.STORE_FAILED, f"the data folder is gone: {error.strerror}") from error
         if disk.is_short:
             raise Refused(
-                StoreStatus.OUT_OF_RESOURCES,
+                Reason.DISK_FULL,
                 f"disk almost full: {disk.free_megabytes} MB free, {disk.needed_megabytes} MB needed",
             )
 
@@ -155,5 +157,5 @@ def _association(event: evt.Event) -> Association:
 def _failure(refusal: Refused) -> Dataset:
     response = Dataset()
     response.Status = int(refusal.status)
-    response.ErrorComment = refusal.reason[:64]
+    response.ErrorComment = refusal.text[:64]
     return response

@@ -1,8 +1,8 @@
-"""Why an object or an association was refused: C-STORE statuses and the words that go with them."""
+"""Why an object or an association was refused: reasons, the C-STORE statuses that answer them, and words."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class StoreStatus(IntEnum):
@@ -13,14 +13,59 @@ class StoreStatus(IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
+class Reason(StrEnum):
+    """What something was refused for. The values are kept in the database and name a remedy on the status page."""
+
+    FOREIGN_ADDRESS = "foreign-address"
+    UNLISTED_SENDER = "unlisted-sender"
+    WRONG_HOST = "wrong-host"
+    WRONG_CALLED_AE_TITLE = "wrong-called-ae-title"
+    TOO_MANY_ASSOCIATIONS = "too-many-associations"
+    TOO_MANY_OF_ONE_PEER = "too-many-associations-of-one-peer"
+    ASSOCIATION_REJECTED = "association-rejected"
+    CONTEXT_NOT_ACCEPTED = "context-not-accepted"
+    PDU_TOO_LONG = "pdu-too-long"
+    SENDER_SILENT = "sender-silent"
+
+    DISK_FULL = "disk-full"
+    STORE_FAILED = "store-failed"
+    INDEX_FAILED = "index-failed"
+    OBJECT_TOO_LARGE = "object-too-large"
+    DOES_NOT_MATCH = "does-not-match"
+    DAMAGED = "damaged"
+    UID_CONFLICT = "uid-conflict"
+    INTERNAL_ERROR = "internal-error"
+
+    @property
+    def status(self) -> StoreStatus | None:
+        """The status that the sender of an object is answered; None where an association was refused."""
+        return _STATUSES.get(self)
+
+
+_STATUSES = {
+    Reason.DISK_FULL: StoreStatus.OUT_OF_RESOURCES,
+    Reason.STORE_FAILED: StoreStatus.OUT_OF_RESOURCES,
+    Reason.INDEX_FAILED: StoreStatus.OUT_OF_RESOURCES,
+    Reason.OBJECT_TOO_LARGE: StoreStatus.OUT_OF_RESOURCES,
+    Reason.DOES_NOT_MATCH: StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
+    Reason.DAMAGED: StoreStatus.CANNOT_UNDERSTAND,
+    Reason.UID_CONFLICT: StoreStatus.CANNOT_UNDERSTAND,
+    Reason.INTERNAL_ERROR: StoreStatus.CANNOT_UNDERSTAND,
+}
+
+
 class Refused(Exception):
     """An object was not stored.
 
-    ``status`` goes back to the sender; the text, without patient data, to the sender (first 64 characters,
-    as Error Comment) and to the status page.
+    The text, without patient data, goes to the sender (first 64 characters, as Error Comment) and to the status page.
     """
 
-    def __init__(self, status: StoreStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
         self.reason = reason
+        self.text = text
+
+    @property
+    def status(self) -> StoreStatus:
+        """What the sender is answered."""
+        return self.reason.status or StoreStatus.CANNOT_UNDERSTAND

@@ -36,7 +36,6 @@ def held(tmp_path: Path) -> Iterator[ArchiveUnderTest]:
     store = InstanceStore(tmp_path / "instances", tmp_path / "incoming")
     index = InstanceIndex(database)
     yield ArchiveUnderTest(Archive(store, index), store, index, database, tmp_path / "incoming")
-    index.close()
     database.close()
 
 

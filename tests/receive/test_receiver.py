@@ -19,7 +19,7 @@ from dicom_node.config import Config
 from dicom_node.domain import Association
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.receiver import Receiver
-from dicom_node.receive.refusal import Refused, StoreStatus
+from dicom_node.receive.refusal import Reason, Refused
 
 
 class Sink:
@@ -37,12 +37,10 @@ class Sink:
 
 class Refusals:
     def __init__(self) -> None:
-        self.lines: list[tuple[str, str, str, int | None]] = []
+        self.lines: list[tuple[str, Reason, str, str]] = []
 
-    def record(
-        self, association: Association, reason: str, sop_instance_uid: str = "", status: int | None = None
-    ) -> None:
-        self.lines.append((association.calling_ae_title, reason, sop_instance_uid, status))
+    def record(self, association: Association, reason: Reason, text: str, sop_instance_uid: str = "") -> None:
+        self.lines.append((association.calling_ae_title, reason, text, sop_instance_uid))
 
 
 class Node:
@@ -126,20 +124,20 @@ def test_an_instance_reaches_the_sink_as_a_whole_file_before_success_is_answered
     assert not list(node.config.incoming_folder.iterdir())
 
 
-@pytest.mark.parametrize("status", list(StoreStatus))
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.status is not None])
 def test_a_refusal_is_answered_with_its_status_and_words_and_written_down(
-    start_node: NodeMaker, status: StoreStatus
+    start_node: NodeMaker, reason: Reason
 ) -> None:
     node = start_node()
-    node.sink.error = Refused(status, "the reason")
+    node.sink.error = Refused(reason, "the text")
     image = _image()
     association = node.call()
 
     answer = association.send_c_store(image)
 
-    assert answer.Status == status
-    assert answer.ErrorComment == "the reason"
-    assert node.refusals.lines == [("SENDER", "the reason", image.SOPInstanceUID, int(status))]
+    assert answer.Status == reason.status
+    assert answer.ErrorComment == "the text"
+    assert node.refusals.lines == [("SENDER", reason, "the text", image.SOPInstanceUID)]
     association.release()
 
 
@@ -153,7 +151,7 @@ def test_an_internal_error_is_answered_and_the_receiver_goes_on(start_node: Node
     second = association.send_c_store(_image())
 
     assert (first.Status, second.Status) == (0xC000, 0x0000)
-    assert "RuntimeError" in node.refusals.lines[0][1]
+    assert "RuntimeError" in node.refusals.lines[0][2]
     association.release()
     assert not list(node.config.incoming_folder.iterdir())
 
@@ -165,7 +163,7 @@ def test_a_full_disk_is_out_of_resources_and_nothing_is_kept(start_node: NodeMak
     assert association.send_c_store(_image()).Status == 0xA700
 
     assert not node.sink.received
-    assert "disk almost full" in node.refusals.lines[0][1]
+    assert node.refusals.lines[0][1] is Reason.DISK_FULL
     association.release()
 
 
@@ -174,20 +172,20 @@ def test_an_unlisted_sender_is_rejected_and_written_down(start_node: NodeMaker) 
 
     stranger, known = node.call("STRANGER"), node.call("KNOWN")
 
-    assert stranger.is_rejected
+    assert not stranger.is_established
     assert known.is_established
     known.release()
     assert node.refusals.lines == [
-        ("STRANGER", "association rejected: its calling AE title is not listed as a sender", "", None)
+        ("STRANGER", Reason.UNLISTED_SENDER, "association rejected: its calling AE title is not listed as a sender", "")
     ]
 
 
 def test_a_call_to_another_ae_title_is_rejected_and_written_down(start_node: NodeMaker) -> None:
     node = start_node()
 
-    assert node.call(called="OTHER").is_rejected
+    assert not node.call(called="OTHER").is_established
 
-    assert "not the node's" in node.refusals.lines[0][1]
+    assert node.refusals.lines[0][1] is Reason.WRONG_CALLED_AE_TITLE
 
 
 def test_a_kind_of_object_that_is_not_accepted_is_written_down(start_node: NodeMaker) -> None:
@@ -197,7 +195,7 @@ def test_a_kind_of_object_that_is_not_accepted_is_written_down(start_node: NodeM
 
     assert association.is_established
     association.release()
-    assert "MR Image Storage" in node.refusals.lines[0][1]
+    assert "MR Image Storage" in node.refusals.lines[0][2]
 
 
 @pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES, ids=lambda syntax: syntax.name)
