@@ -36,6 +36,15 @@ def _peer(address: str) -> Peer:
     return Peer(name="peer", ae_title=match["ae"], host=match["host"].strip("[]"), port=int(match["port"]))
 
 
+def _run_with_models(run: Callable[[Config], None], config: Path | None) -> None:
+    from dicom_node.inference.definition import BundleError
+
+    try:
+        _run(run, config)
+    except BundleError as error:
+        raise fail(str(error)) from error
+
+
 def _run(run: Callable[[Config], None], config: Path | None) -> None:
     from dicom_node.database import NewerDatabase
     from dicom_node.processes import configure_logging
@@ -102,13 +111,9 @@ def receiver(config: ConfigOption = None) -> None:
 @app.command()
 def worker(config: ConfigOption = None) -> None:
     """Run the worker, which holds the models, alone."""
-    from dicom_node.inference.definition import BundleError
     from dicom_node.processes import run_worker
 
-    try:
-        _run(run_worker, config)
-    except BundleError as error:
-        raise fail(str(error)) from error
+    _run_with_models(run_worker, config)
 
 
 @app.command()
@@ -117,7 +122,8 @@ def web(config: ConfigOption = None) -> None:
     from dicom_node.processes import run_web
 
     _greet(read_config(config))
-    _run(run_web, config)
+    run = _run_with_models if read_config(config).web.predict else _run
+    run(run_web, config)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import warnings
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -17,6 +18,9 @@ from dicom_node.database import Database
 from dicom_node.receive.receiver import Receiver
 from dicom_node.supervisor import end_with_supervisor
 from dicom_node.web.app import create_app
+
+if TYPE_CHECKING:
+    from dicom_node.inference.models import Models
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +64,12 @@ def run_worker(config: Config) -> None:
     Raises:
         BundleError: there is no models folder.
     """
-    # Models and the workflow engine take seconds to import; the other processes need not wait for them.
-    from dicom_node.inference.models import Models
-    from dicom_node.workflow import Worker
+    from dicom_node.workflow import Worker  # with the workflow engine, which takes a second to import
 
     stopping = _stop_event()
     database = Database(config.database_url)
     database.create_tables()
-    models = Models(config.node.models_folder, config.worker.device)
-    models.load()
-    worker = Worker(config, database, models)
+    worker = Worker(config, database, _load_models(config))
     worker.start()
     stopping.wait()
     worker.stop()
@@ -77,14 +77,18 @@ def run_worker(config: Config) -> None:
 
 
 def run_web(config: Config) -> None:
-    """Serve the status page until told to stop."""
+    """Serve the status page, and predictions where they are switched on, until told to stop.
+
+    Raises:
+        BundleError: predictions are switched on and there is no models folder.
+    """
     end_with_supervisor()
     database = Database(config.database_url)
     database.create_tables()
     log.info("status page: %s", config.web_url)
     tls = config.web.tls
     uvicorn.run(
-        create_app(config, database),
+        create_app(config, database, _load_models(config) if config.web.predict else None),
         host=config.web.host,
         port=config.web.port,
         ssl_certfile=tls.certificate if tls else None,
@@ -94,6 +98,14 @@ def run_web(config: Config) -> None:
         server_header=False,
     )
     database.close()
+
+
+def _load_models(config: Config) -> Models:
+    from dicom_node.inference.models import Models  # takes seconds to import; only two processes need it
+
+    models = Models(config.node.models_folder, config.worker.device)
+    models.load()
+    return models
 
 
 def _stop_event() -> threading.Event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -24,9 +25,15 @@ from dicom_node.web.routes.api import studies as api_studies
 from dicom_node.web.security import SecurityHeaders, refuse_foreign_pages
 from dicom_node.web.templating import create_templates
 
+if TYPE_CHECKING:
+    from dicom_node.inference.models import Models
 
-def create_app(config: Config, database: Database) -> FastAPI:
-    """The status page and the API over ``database``, which the caller has opened and closes."""
+
+def create_app(config: Config, database: Database, models: Models | None = None) -> FastAPI:
+    """The status page and the API over ``database``, which the caller has opened and closes.
+
+    ``models`` are those that single images may be sent to; without them there is no such route.
+    """
     app = FastAPI(
         title="dicom-node",
         version=__version__,
@@ -47,8 +54,19 @@ def create_app(config: Config, database: Database) -> FastAPI:
         app.include_router(page.router, include_in_schema=False)
     for resource in (api_studies, api_peers, api_refusals):
         app.include_router(resource.router, prefix="/api")
+    if models is not None:
+        _offer_predictions(app, models)
     app.include_router(health.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(BodyLimit, maximum_bytes=config.web.maximum_request_megabytes << 20)
     app.add_middleware(SecurityHeaders)
     return app
+
+
+def _offer_predictions(app: FastAPI, models: Models) -> None:
+    # They bring the models' libraries with them, which a web process without models need not wait for.
+    from dicom_node.web.prediction import Predictor
+    from dicom_node.web.routes.api import predict
+
+    app.state.predictor = Predictor(models)
+    app.include_router(predict.router, prefix="/api")
