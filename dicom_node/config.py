@@ -106,6 +106,8 @@ class WorkerSection(_Section):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "worker-1"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 1
+    series_limit_seconds: Annotated[float, Field(gt=0)] = 900.0
+    maximum_series_megabytes: Annotated[int, Field(ge=1)] = 4096
 
 
 class DeliverSection(_Section):

@@ -36,14 +36,16 @@ from dicom_node.domain import (
     StudyState,
 )
 from dicom_node.inference.models import Models
+from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
 from dicom_node.results.options import ResultOptions
 from dicom_node.studies import analyses
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
-from dicom_node.studies.headers import read_series_headers
+from dicom_node.studies.headers import SeriesHeaders, read_series_headers
 from dicom_node.studies.selection import select_series
+from dicom_node.studies.size import decoded_megabytes
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +60,14 @@ _ANALYSE_POLL_SECONDS = 0.05
 _DELIVER_POLL_SECONDS = 0.5
 """A look at the studies' rows costs 0.3 ms of a processor, a poll of an empty queue 3 ms."""
 _CONCURRENT_DELIVERIES = 4
-_RECOVERY_ATTEMPTS = 5
+_RECOVERY_ATTEMPTS = 50  # a backstop: what ends the worker while it reads a study is counted by Isolation
 _LOOK_FOR_DEAD_SECONDS = 2.0
 _WITHOUT_RESULT = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
 _DEAD = {
     "ERROR": "The analysis could not be carried out: see the worker's log.",
     "CANCELLED": "The analysis was cancelled.",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": (
-        f"The worker died {_RECOVERY_ATTEMPTS + 1} times while it analysed this study, and does not try it again: "
+        f"The worker died {_RECOVERY_ATTEMPTS + 1} times before this study was analysed, and does not try it again: "
         "see the worker's log."
     ),
 }
@@ -84,6 +86,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         self._config = config
         self._database = database
         self._models = models
+        self.isolation = Isolation(database, config.worker.series_limit_seconds)
         self._peers = {peer.name: peer for peer in config.destinations}
         # Results are made even if nobody is configured to receive them: the status page shows them.
         self._options = [options_for(peer, peer.results) for peer in config.destinations] or [ResultOptions()]
@@ -132,9 +135,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
         Returns series, model and the instances to read, and of each model that should read but cannot, why.
         """
-        study = self._study(name)
-        decisions = select_series([read_series_headers(series) for series in study.series], self._models.manifests)
-        decided = [self._explain_unavailable(decision) for decision in decisions]
+        headers = [read_series_headers(series) for series in self._study(name).series]
+        decisions = select_series(headers, self._models.manifests)
+        by_series = {series.series_instance_uid: series for series in headers}
+        decided = [self._why_impossible(decision, by_series[decision.series_instance_uid]) for decision in decisions]
         with self._database.session.begin() as session:
             analyses.save_decisions(session, name, [decision for decision, _ in decided])
         chosen = [
@@ -142,11 +146,21 @@ class StudyWorkflow(DBOSConfiguredInstance):
         ]
         return chosen, [problem for _, problem in decided if problem is not None]
 
-    def _explain_unavailable(self, decision: SeriesDecision) -> tuple[SeriesDecision, str | None]:
-        reason = self._models.unavailable.get(decision.model) if decision.model is not None else None
-        if reason is None:
+    def _why_impossible(self, decision: SeriesDecision, headers: SeriesHeaders) -> tuple[SeriesDecision, str | None]:
+        """The decision, and why it cannot be carried out where that is so."""
+        if decision.model is None:
             return decision, None
-        problem = f"{decision.model} is not available: {reason}"
+        limit = self._config.worker.maximum_series_megabytes
+        chosen = [dataset for dataset in headers.datasets if dataset.SOPInstanceUID in decision.sop_instance_uids]
+        if (reason := self._models.unavailable.get(decision.model)) is not None:
+            problem = f"{decision.model} is not available: {reason}"
+        elif (size := decoded_megabytes(chosen)) > limit:
+            problem = (
+                f"A series for {decision.model} is too large: {size} MB decoded, worker.maximum_series_megabytes "
+                f"allows {limit}."
+            )
+        else:
+            return decision, None
         return SeriesDecision(decision.series_instance_uid, None, problem), problem
 
     @DBOS.step()
@@ -168,7 +182,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
             reader = self._models.reader(model)
             with self._database.reading() as session:
                 identity = analyses.identity(session, name, reader.bundle.identity, series_instance_uid)
-            outcome = read_series(instances, reader, identity, self._options)
+            with self.isolation.reading(name):
+                outcome = read_series(instances, reader, identity, self._options)
+        except TooOftenInterrupted as parked:
+            return 0, [], [str(parked)]
         except Exception as error:
             # One model that fails on one series must not take the study's other findings with it.
             log.exception("%s failed on series %s", model, series_instance_uid)
@@ -466,6 +483,7 @@ class Worker:
     def stop(self) -> None:
         """Stop taking up work; what is under way is taken up again at the next start."""
         self._watcher.stop()
+        self._workflow.isolation.forgive()
         DBOS.destroy()
 
     def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:

@@ -276,6 +276,23 @@ def test_a_study_whose_model_could_not_be_loaded_has_failed(
     assert "weights are missing" in node.wait_for(uid, StudyState.FAILED).reason
 
 
+def test_a_series_too_large_for_the_worker_is_refused_before_it_is_loaded(
+    start: Start, storage_scp: ProgrammableStorage, phantom_abdomen_ct: list[Dataset]
+) -> None:
+    node = start(storage_scp.port)
+    node.config = node.config.model_copy(
+        update={"worker": node.config.worker.model_copy(update={"maximum_series_megabytes": 0})}
+    )
+    reader = StandInReader()
+    node.work(reader)
+
+    uid = node.receive(phantom_abdomen_ct)
+
+    study = node.wait_for(uid, StudyState.FAILED)
+    assert "too large: 1 MB decoded, worker.maximum_series_megabytes allows 0" in study.reason
+    assert reader.reads == 0
+
+
 def test_a_workflow_that_dies_before_it_can_say_why_ends_its_study_all_the_same(
     start: Start,
     storage_scp: ProgrammableStorage,
