@@ -17,6 +17,7 @@ from benchmarks.machine import describe
 from benchmarks.report import Report
 
 BENCHMARKS: dict[str, str] = {
+    "faults": "benchmarks.faults",
     "receive": "benchmarks.receive",
     "receive-large": "benchmarks.receive_large",
 }

@@ -49,6 +49,7 @@ class Peer(_Section):
         ResultKind.STRUCTURED_REPORT,
         ResultKind.SECONDARY_CAPTURE,
     )
+    storage_commitment: bool = False
     notices: tuple[Literal[ResultKind.STRUCTURED_REPORT, ResultKind.SECONDARY_CAPTURE], ...] = ()
     series_numbers: dict[ResultKind, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     series_descriptions: dict[ResultKind, str] = Field(default_factory=dict)
@@ -131,6 +132,13 @@ class WebTls(_Section):
     key: FilePath
 
 
+class RetentionSection(_Section):
+    """How long the node keeps what it no longer needs."""
+
+    study_days: Annotated[float, Field(ge=0, le=3650)] = 7.0
+    refusal_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+
+
 class WebSection(_Section):
     """The status page."""
 
@@ -158,6 +166,7 @@ class Config(BaseSettings):
     completeness: CompletenessSection = CompletenessSection()
     worker: WorkerSection = WorkerSection()
     deliver: DeliverSection = DeliverSection()
+    retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
     peers: tuple[Peer, ...] = ()
 
@@ -199,6 +208,11 @@ class Config(BaseSettings):
         return self.node.data_folder.absolute() / "incoming"
 
     @property
+    def removing_folder(self) -> Path:
+        """Where the files of a study lie while it is removed; on the same file system as the instances."""
+        return self.node.data_folder.absolute() / "removing"
+
+    @property
     def results_folder(self) -> Path:
         """Where the node's own objects lie."""
         return self.node.data_folder.absolute() / "results"
@@ -218,6 +232,11 @@ class Config(BaseSettings):
         """The address of the status page."""
         host = f"[{self.web.host}]" if ":" in self.web.host else self.web.host
         return f"{'https' if self.web.tls else 'http'}://{host}:{self.web.port}/"
+
+    @property
+    def writing_folder(self) -> Path:
+        """Where this worker's objects lie until they are whole; no other worker writes there."""
+        return self.results_folder / ".writing" / self.worker.id
 
     @property
     def database_url(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
 from dicom_node.results.options import ResultOptions
+from dicom_node.retention import Retention
 from dicom_node.studies import analyses
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
 from dicom_node.studies.headers import SeriesHeaders, read_series_headers
@@ -210,7 +212,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         uid = str(made.dataset.SOPInstanceUID)
         relative = f"{made.dataset.StudyInstanceUID}/{uid}.dcm"
         path = self._config.results_folder / relative
-        write_result(made.dataset, path)
+        write_result(made.dataset, path, self._config.writing_folder)
         return ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path), relative, made.variant
 
     @DBOS.step()
@@ -464,10 +466,13 @@ class Worker:
         DBOS(config=_engine_config(config))
         self._workflow = StudyWorkflow(config, database, self._models)
         self._watcher = StudyWatcher(config, database, self._begin)
+        self._retention = Retention(config, database)
         self._analyse_queue: Queue | None = None
 
     def start(self) -> None:
         """Take up what an earlier process left unfinished, and begin to look for work."""
+        shutil.rmtree(self._config.writing_folder, ignore_errors=True)  # half a file, if that process was killed
+        self._config.writing_folder.mkdir(parents=True)
         DBOS.launch()
         self._workflow.deliver_queue = DBOS.register_queue(
             DELIVER_QUEUE, worker_concurrency=_CONCURRENT_DELIVERIES, polling_interval_sec=_DELIVER_POLL_SECONDS
@@ -478,11 +483,13 @@ class Worker:
             polling_interval_sec=_ANALYSE_POLL_SECONDS,
         )
         self._watcher.start()
+        self._retention.start()
         log.info("worker %s is ready with %s", self._config.worker.id, ", ".join(self._models.manifests) or "no models")
 
     def stop(self) -> None:
         """Stop taking up work; what is under way is taken up again at the next start."""
         self._watcher.stop()
+        self._retention.stop()
         self._workflow.isolation.forgive()
         DBOS.destroy()
 

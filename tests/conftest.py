@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.demo import phantoms, processes
+from tests.receiving_node import ReceivingNode
 from tests.storage_scp import ProgrammableStorage
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -57,3 +58,16 @@ def storage_scp(free_port: int) -> Iterator[ProgrammableStorage]:
     storage = ProgrammableStorage(free_port).start()
     yield storage
     storage.stop()
+
+
+@pytest.fixture
+def start_receiving() -> Iterator[Callable[..., ReceivingNode]]:
+    nodes: list[ReceivingNode] = []
+
+    def start(folder: Path, **receive: object) -> ReceivingNode:
+        nodes.append(ReceivingNode(folder, **receive))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.stop()

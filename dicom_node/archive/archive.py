@@ -35,7 +35,7 @@ class Archive:
         header = read_header(path)
         self._index.check(header)
         relative, size = self._store.keep(path, header)
-        self._index.add(IndexEntry(header, association, relative, size))
+        self._index.add(IndexEntry(header, association, relative, size, self._store.folder / relative))
 
 
 class RefusalTable:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -38,7 +39,7 @@ _INSERT_EVENT = sa.insert(EventRow)
 _INSERT_SERIES = sa.insert(SeriesRow)
 _INSERT_INSTANCE = sa.insert(InstanceRow)
 _OF_STUDY = sa.update(StudyRow).where(StudyRow.study_instance_uid == sa.bindparam("st"))
-_UPDATE_STUDY = _OF_STUDY.values(last_received_at=sa.bindparam("at"))
+_UPDATE_STUDY = _OF_STUDY.values(last_received_at=sa.bindparam("at"), removed_at=None)
 _AWAIT_COMPLETENESS = _UPDATE_STUDY.values(
     state=StudyState.RECEIVING,
     reason="",
@@ -50,12 +51,13 @@ _AWAIT_COMPLETENESS = _UPDATE_STUDY.values(
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One stored instance, to be indexed."""
+    """One stored instance, to be indexed: ``file`` lies at ``path`` in the store's folder."""
 
     header: InstanceHeader
     association: Association
     path: str
     size_bytes: int
+    file: Path
 
 
 class InstanceIndex:
@@ -168,6 +170,8 @@ def _index(connection: sa.Connection, entry: IndexEntry) -> None:
         connection.execute(_AWAIT_COMPLETENESS, {"st": header.study_instance_uid, "at": at})
     else:
         connection.execute(_UPDATE_STUDY, {"st": header.study_instance_uid, "at": at})
+    if not entry.file.exists():
+        raise Refused(Reason.STORE_FAILED, "the study was being removed at this moment: send it again")
 
 
 def _new_study(entry: IndexEntry, at: datetime) -> dict[str, object]:

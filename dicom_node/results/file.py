@@ -16,16 +16,17 @@ def encode(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def write_result(dataset: Dataset, path: Path) -> None:
+def write_result(dataset: Dataset, path: Path, writing: Path | None = None) -> None:
     """Write ``dataset`` to ``path`` durably: on return it survives a power cut; before, ``path`` is as it was.
 
-    Writing the same result again is harmless. The folder is made where it is missing.
+    Writing the same result again is harmless. The folder is made where it is missing. ``writing`` is where the file
+    lies until it is whole, on the same file system; by default beside ``path``.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = (writing or path.parent) / f".{path.name}.{os.getpid()}.part"
     try:
         with temporary.open("wb") as file:
             file.write(encode(dataset))

@@ -196,6 +196,7 @@ class StudyDetail:
     first_received_at: datetime
     last_received_at: datetime
     released_at: datetime | None
+    removed_at: datetime | None
     state: StudyState
     state_changed_at: datetime
     reason: str
@@ -350,6 +351,7 @@ def get_study(session: Session, study_instance_uid: str) -> StudyDetail | None:
         first_received_at=row.first_received_at,
         last_received_at=row.last_received_at,
         released_at=row.released_at,
+        removed_at=row.removed_at,
         state=row.state,
         state_changed_at=row.state_changed_at,
         reason=row.reason,

@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from dicom_node.database import RefusalRow
-from tests.faults.conftest import ReceivingNode, ct_image, read_only
+from tests.faults.conftest import read_only
+from tests.receiving_node import ReceivingNode, ct_image
 
 Start = Callable[..., ReceivingNode]
 Mount = Callable[[int], Path]

@@ -19,7 +19,7 @@ from dicom_node.demo.phantoms import chest_ct
 from dicom_node.domain import Association, StudyState
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.studies import analyses
-from tests.faults.conftest import ReceivingNode
+from tests.receiving_node import ReceivingNode
 from tests.storage_scp import ProgrammableStorage
 
 CALLER = Association("MODALITY", "DICOMNODE", "127.0.0.1")
@@ -126,7 +126,7 @@ def test_a_study_that_ends_the_worker_is_parked_after_three_attempts_and_the_oth
 
     worker = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         unfinished = {StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING, StudyState.DELIVERING}
         while unfinished & {state for state, _ in _states(node).values()} and time.monotonic() < deadline:
             time.sleep(0.1)
