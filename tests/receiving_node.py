@@ -53,9 +53,9 @@ class ReceivingNode:
         self.config = Config.model_validate({"node": {"data_folder": folder}, "receive": settings})
         self.database = Database(self.config.database_url)
         self.database.create_tables()
-        self._index = InstanceIndex(self.database)
+        index = InstanceIndex(self.database)
         self.store = InstanceStore(self.config.instances_folder, self.config.incoming_folder)
-        self.archive = Archive(self.store, self._index)
+        self.archive = Archive(self.store, index)
         self._receiver = Receiver(self.config, self.archive, RefusalTable(self.database))
         self._receiver.start()
 
@@ -90,5 +90,4 @@ class ReceivingNode:
 
     def stop(self) -> None:
         self._receiver.stop()
-        self._index.close()
         self.database.close()

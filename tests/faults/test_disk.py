@@ -10,9 +10,25 @@ import sqlalchemy as sa
 from dicom_node.database import RefusalRow
 from tests.faults.conftest import read_only
 from tests.receiving_node import ReceivingNode, ct_image
+from tests.stand_ins import folder_files
 
 Start = Callable[..., ReceivingNode]
 Mount = Callable[[int], Path]
+
+
+def test_a_full_disk_refuses_images_and_loses_none_that_was_acknowledged(start_receiving: Start, mount: Mount) -> None:
+    disk = mount(8)
+    node = start_receiving(disk / "data")
+    images = [ct_image() for _ in range(80)]
+
+    statuses = node.send(images)
+
+    acknowledged = {image.SOPInstanceUID for image, status in zip(images, statuses, strict=True) if status == 0x0000}
+    assert 20 < len(acknowledged) < 80
+    assert set(statuses) <= {0x0000, 0xA700, None}
+    assert 0xA700 in statuses
+    assert acknowledged <= node.held()
+    assert folder_files(node.config.incoming_folder) == []
 
 
 def test_images_are_taken_again_once_there_is_room(start_receiving: Start, mount: Mount) -> None:
