@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dicom_node.config import Config
+from dicom_node.config import Config, ConfigurationError
 from dicom_node.database import Database, NewerDatabase
 from dicom_node.deliver.sender import Sender
 from dicom_node.disk import disk_space
 from dicom_node.inference.definition import BundleError
 from dicom_node.inference.discovery import check_bundle
 from dicom_node.inference.models import Models
+from dicom_node.tls import receiver_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,12 @@ def check_node(config: Config) -> Iterator[CheckResult]:
 
 
 def _configuration(config: Config) -> Iterator[CheckResult]:
-    yield CheckResult("configuration", True, f"AE title {config.node.ae_title}, DICOM port {config.receive.port}")
+    yield CheckResult("configuration", True, f"AE title {config.node.ae_title}, {config.receive.ports_in_words}")
+    if config.receive.tls is not None:
+        try:
+            receiver_context(config.receive.tls)
+        except ConfigurationError as error:
+            yield CheckResult("configuration", False, str(error))
     if config.receive.senders == "any":
         yield CheckResult(
             "configuration", None, "anybody may send: list the senders as peers and set receive.senders to 'listed'"

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from dicom_node import __version__
 from dicom_node.access_commands import keys, users
-from dicom_node.config import Config, Peer, config_path
+from dicom_node.config import Config, ConfigurationError, Peer, config_path
 from dicom_node.console import ConfigOption, console, errors, fail, read_config
 from dicom_node.domain import DeliveryState
 
@@ -53,7 +53,7 @@ def _run(run: Callable[[Config], None], config: Path | None) -> None:
     configure_logging(settings.node.log_level)
     try:
         run(settings)
-    except NewerDatabase as error:
+    except (NewerDatabase, ConfigurationError) as error:
         raise fail(f"cannot start: {error}.") from error
     except OSError as error:
         raise fail(
@@ -91,7 +91,7 @@ def serve(config: ConfigOption = None) -> None:
     settings = read_config(config)
     configure_logging(settings.node.log_level)
     console.print(
-        f"dicom-node {__version__}: DICOM {settings.node.ae_title} on port {settings.receive.port}, "
+        f"dicom-node {__version__}: {settings.node.ae_title} on {settings.receive.ports_in_words}, "
         f"status page {settings.web_url}",
         highlight=False,
         soft_wrap=True,
@@ -139,6 +139,30 @@ def check(config: ConfigOption = None) -> None:
         failed = failed or result.passed is False
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def certificates(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="One certificate for each, such as 'node pacs'.")],
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder; the authority in it is used again.")],
+    host: Annotated[
+        list[str] | None, typer.Option("--host", help="A name or address of the machines; else of this one only.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificates hold.")] = 365,
+) -> None:
+    """Make an authority of your own and certificates by it for DICOM TLS and HTTPS, for tests and small sites."""
+    from dicom_node.certificates import CertificateError, make_certificates
+    from dicom_node.database import now
+
+    wrong = [name for name in names if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name == "ca"]
+    if wrong:
+        raise fail(f"{wrong[0]!r} is no name for a certificate's file")
+    try:
+        written = make_certificates(out, names, host or ["localhost", "127.0.0.1"], days, now())
+    except (CertificateError, OSError) as error:
+        raise fail(str(error)) from error
+    for path in written:
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -36,6 +36,30 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PeerTls(_Section):
+    """How a peer is called with TLS: whom to trust, and the node's own certificate where the peer asks for one."""
+
+    authorities: FilePath
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+    check_host: bool = True
+
+    @model_validator(mode="after")
+    def _key_of_the_certificate(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both, or neither")
+        return self
+
+
+class ReceiverTls(_Section):
+    """How the receiver is called with TLS; with ``authorities``, callers must show a certificate that these signed."""
+
+    port: Port = 2762
+    certificate: FilePath
+    key: FilePath
+    authorities: FilePath | None = None
+
+
 class Peer(_Section):
     """Another DICOM application: who may send to the node, and who gets its results."""
 
@@ -43,6 +67,7 @@ class Peer(_Section):
     ae_title: str
     host: str
     port: Port
+    tls: PeerTls | None = None
     sends: bool = False
     receives_results: bool = False
     results: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = (
@@ -84,6 +109,8 @@ class ReceiveSection(_Section):
 
     host: str = "0.0.0.0"  # noqa: S104 - a DICOM receiver exists to be reached from the network
     port: Port = 11112
+    plain: bool = True
+    tls: ReceiverTls | None = None
     senders: Literal["any", "listed"] = "any"
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 50
     maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
@@ -91,6 +118,20 @@ class ReceiveSection(_Section):
     network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     minimum_free_megabytes: Annotated[int, Field(ge=0)] = 2048
     maximum_disk_percent: Annotated[int, Field(ge=1, le=100)] = 90
+
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> Self:
+        if not self.plain and self.tls is None:
+            raise ValueError("plain is false and tls is not set: nobody could send")
+        if self.plain and self.tls is not None and self.tls.port == self.port:
+            raise ValueError("port and tls.port must differ, or plain be false")
+        return self
+
+    @property
+    def ports_in_words(self) -> str:
+        """Where the node is called: "DICOM port 11112, DICOM with TLS port 2762"."""
+        plain = [f"DICOM port {self.port}"] if self.plain else []
+        return ", ".join(plain + ([f"DICOM with TLS port {self.tls.port}"] if self.tls else []))
 
 
 class CompletenessSection(_Section):

@@ -14,9 +14,10 @@ from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicom_node.config import Peer
+from dicom_node.config import ConfigurationError, Peer
 from dicom_node.deliver.outcome import judge
 from dicom_node.domain import DeliveryAttempt, DeliveryState
+from dicom_node.tls import caller_context, try_handshake
 from dicom_node.transport import VERIFICATION, identify, send_without_delay
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,13 @@ class Sender:
 
     def echo(self, peer: Peer) -> str | None:
         """C-ECHO; None when the peer answered success, else what went wrong and what to check."""
-        association = self._associate(peer, [build_context(VERIFICATION)])
+        try:
+            association = self._associate(peer, [build_context(VERIFICATION)])
+        except ConfigurationError as error:
+            return str(error)
         try:
             if not association.is_established:
-                return why_not_established(association, peer)
+                return self._why_not_established(association, peer)
             status = association.send_c_echo()
             return None if "Status" in status and status.Status == 0 else "the peer answered C-ECHO with a failure"
         finally:
@@ -63,12 +67,15 @@ class Sender:
         Raises:
             UnreadableFile: a file is not DICOM; nothing has been sent then.
         """
-        association = self._associate(peer, _contexts(paths))
+        contexts = _contexts(paths)
+        try:
+            association = self._associate(peer, contexts)
+        except ConfigurationError as error:  # a certificate that is not there or has been exchanged for something else
+            yield from _all_retrying(paths, str(error))
+            return
         try:
             if not association.is_established:
-                reason = why_not_established(association, peer)
-                for path in paths:
-                    yield path, DeliveryAttempt(DeliveryState.RETRYING, reason)
+                yield from _all_retrying(paths, self._why_not_established(association, peer))
                 return
             for path in paths:
                 yield path, self._store(association, path)
@@ -83,7 +90,14 @@ class Sender:
             ae_title=peer.ae_title,
             max_pdu=self._entity.maximum_pdu_size,
             evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
+            tls_args=(caller_context(peer.tls), peer.host) if peer.tls else None,
         )
+
+    def _why_not_established(self, association: Any, peer: Peer) -> str:
+        """In words; a TLS handshake is tried again for its reason, which the library keeps to itself."""
+        fault = try_handshake(peer, self._entity.connection_timeout) if association.acceptor.primitive is None else None
+        where = f"{peer.ae_title} at {peer.host}:{peer.port}"
+        return f"no TLS with {where}: {fault}" if fault else why_not_established(association, peer)
 
     def _store(self, association: Any, path: Path) -> DeliveryAttempt:
         if not association.is_established:
@@ -96,6 +110,11 @@ class Sender:
             return judge(None)
         status = int(response.Status) if "Status" in response else None
         return judge(status, str(response.get("ErrorComment", "")))
+
+
+def _all_retrying(paths: Sequence[Path], reason: str) -> Iterator[tuple[Path, DeliveryAttempt]]:
+    for path in paths:
+        yield path, DeliveryAttempt(DeliveryState.RETRYING, reason)
 
 
 def _request(association: Any, path: Path) -> Any:
@@ -129,7 +148,7 @@ def why_not_established(association: Any, peer: Peer) -> str:
         return f"{where} rejected the association ({reason}): check the AE titles on both sides"
     if association.acceptor.primitive is not None:
         return f"{where} accepts none of the SOP classes offered: check what it is allowed to store"
-    return f"{where} cannot be reached, or ended the connection: check host, port and firewall"
+    return f"{where} cannot be reached, or ended the connection: check host, port, firewall and TLS"
 
 
 def _contexts(paths: Sequence[Path]) -> list[PresentationContext]:

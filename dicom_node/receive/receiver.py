@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.incoming import IncomingFile, file_meta
 from dicom_node.receive.refusal import Reason, Refused
 from dicom_node.receive.server import serve
+from dicom_node.tls import receiver_context, what_went_wrong
 from dicom_node.transport import VERIFICATION, identify
 
 log = logging.getLogger(__name__)
@@ -56,13 +59,14 @@ class Receiver:
         self._config = config
         self._sink = sink
         self._refusals = refusals
-        self._server: Any = None
+        self._servers: list[Any] = []
 
     def start(self) -> None:
         """Listen. Returns at once; associations run in threads of their own.
 
         Raises:
-            OSError: the port cannot be bound.
+            OSError: a port cannot be bound.
+            ConfigurationError: the certificate for TLS cannot be used.
         """
         settings = self._config.receive
         entity = AE(ae_title=self._config.node.ae_title)
@@ -81,14 +85,37 @@ class Receiver:
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_C_STORE, self._on_store),
         ]
-        self._server = serve(entity, (settings.host, settings.port), handlers, self._open_file)
-        log.info("receiving as %s on %s:%d", self._config.node.ae_title, settings.host, settings.port)
+        for port, context in self._listeners():
+            self._servers.append(
+                serve(
+                    entity,
+                    (settings.host, port),
+                    handlers,
+                    self._open_file,
+                    ssl_context=context,
+                    on_failed_handshake=self._on_failed_handshake,
+                )
+            )
+            kind = " with TLS" if context else ""
+            log.info("receiving as %s on %s:%d%s", self._config.node.ae_title, settings.host, port, kind)
 
     def stop(self) -> None:
         """Stop listening and end the open associations."""
-        if self._server is not None:
-            self._server.ae.shutdown()
-            self._server = None
+        if self._servers:
+            self._servers[0].ae.shutdown()
+            self._servers.clear()
+
+    def _listeners(self) -> Iterator[tuple[int, ssl.SSLContext | None]]:
+        """The ports, each with what is spoken there."""
+        settings = self._config.receive
+        if settings.plain:
+            yield settings.port, None
+        if settings.tls is not None:
+            yield settings.tls.port, receiver_context(settings.tls)
+
+    def _on_failed_handshake(self, address: str, error: Exception) -> None:
+        text = f"no TLS with the caller: {what_went_wrong(error)}"
+        self._refusals.record(Association("", "", address), Reason.NO_TLS, text)
 
     def _open_file(self, sop_class: UID, sop_instance: UID, transfer_syntax: UID, sender: str) -> IncomingFile:
         content = file_meta(sop_class, sop_instance, transfer_syntax, sender)

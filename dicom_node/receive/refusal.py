@@ -22,6 +22,7 @@ class Reason(StrEnum):
     WRONG_CALLED_AE_TITLE = "wrong-called-ae-title"
     TOO_MANY_ASSOCIATIONS = "too-many-associations"
     TOO_MANY_OF_ONE_PEER = "too-many-associations-of-one-peer"
+    NO_TLS = "no-tls"
     ASSOCIATION_REJECTED = "association-rejected"
     CONTEXT_NOT_ACCEPTED = "context-not-accepted"
     PDU_TOO_LONG = "pdu-too-long"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pynetdicom
@@ -14,6 +14,8 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_node.receive.upper_layer import OpenFile, PromptAssociation
+
+FailedHandshake = Callable[[str, Exception], None]
 
 SUPPORTED_PYNETDICOM = "3.0"
 """The release series whose internals ``upper_layer`` and this module build on; their tests hold them to it."""
@@ -44,8 +46,10 @@ class PromptServer(ThreadedAssociationServer):
         *,
         open_file: OpenFile,
         shared_port: bool,
+        on_failed_handshake: FailedHandshake,
     ) -> None:
         self.open_file = open_file
+        self.on_failed_handshake = on_failed_handshake
         self._shared_port = shared_port
         super().__init__(entity, address, ae_title, contexts, ssl_context, evt_handlers, _PromptRequestHandler)
 
@@ -66,7 +70,7 @@ class PromptServer(ThreadedAssociationServer):
         return connection, address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that failed before its association began, in a TLS handshake as a rule, is no news."""
+        """A connection that failed before its association began is no news."""
 
 
 class _PromptRequestHandler(RequestHandler):
@@ -74,7 +78,11 @@ class _PromptRequestHandler(RequestHandler):
 
     def handle(self) -> None:
         if isinstance(self.request, ssl.SSLSocket):
-            self.request.do_handshake()
+            try:
+                self.request.do_handshake()
+            except OSError as error:
+                self.server.on_failed_handshake(str(self.client_address[0]), error)
+                return
         super().handle()
 
     def _create_association(self) -> PromptAssociation:
@@ -106,8 +114,11 @@ def serve(
     *,
     shared_port: bool = False,
     ssl_context: ssl.SSLContext | None = None,
+    on_failed_handshake: FailedHandshake = lambda _address, _error: None,
 ) -> PromptServer:
     """Listen at ``address`` in a thread; ``shutdown`` of what is returned ends it.
+
+    ``on_failed_handshake`` is told the address of a caller with whom no TLS came about, and why.
 
     Raises:
         OSError: the address cannot be bound.
@@ -126,6 +137,7 @@ def serve(
         server_class=PromptServer,
         open_file=open_file,
         shared_port=shared_port,
+        on_failed_handshake=on_failed_handshake,
     )
     assert isinstance(server, PromptServer)  # noqa: S101 - make_server's type says less than it does
     entity._servers.append(server)
