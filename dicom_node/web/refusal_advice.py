@@ -48,6 +48,12 @@ def advise(reason: str, status: int | None, calling_ae_title: str, config: Confi
 
 
 def _association(reason: str, calling_ae_title: str, config: Config) -> Advice:
+    if reason.startswith("no TLS"):
+        return Advice(
+            "The sender and the node agree on no TLS; the reason names what is missing, and on which side.",
+            "Call the TLS port with TLS and a certificate signed by receive.tls.authorities, and let the sender trust "
+            "the authority of receive.tls.certificate.",
+        )
     if "not listed" in reason:
         return Advice(
             f"The node takes studies from listed senders only, and {calling_ae_title} is not among them.",
