@@ -38,6 +38,7 @@ class Sender:
     """Opens one association a call; what was accepted is told file by file."""
 
     def __init__(self, calling_ae_title: str, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
         self._entity = AE(ae_title=calling_ae_title)
         identify(self._entity)
         self._entity.acse_timeout = timeout_seconds
@@ -95,7 +96,7 @@ class Sender:
 
     def _why_not_established(self, association: Any, peer: Peer) -> str:
         """In words; a TLS handshake is tried again for its reason, which the library keeps to itself."""
-        fault = try_handshake(peer, self._entity.connection_timeout) if association.acceptor.primitive is None else None
+        fault = try_handshake(peer, self._timeout_seconds) if association.acceptor.primitive is None else None
         where = f"{peer.ae_title} at {peer.host}:{peer.port}"
         return f"no TLS with {where}: {fault}" if fault else why_not_established(association, peer)
 
