@@ -44,7 +44,7 @@ MAXIMUM_ROWS = 5
 # The page is legible at 512 lines: no letter is set smaller than this (PIL size, about 12 px at 512 lines).
 SMALL = 23
 BODY = 26
-TITLE = 40
+TITLE = 38
 HEADLINE = 46
 
 
@@ -158,9 +158,9 @@ def _draw_headline(draw: ImageDraw.ImageDraw, page: Page) -> None:
     draw.rectangle((0, 0, WIDTH, 5), fill=colour)
     evaluation = finding.evaluation.value
     label = _fitted(finding.label, TITLE, _HEADLINE_WIDTH - _text_width(f"  {evaluation}", TITLE))
-    draw.text((_HEADLINE_LEFT, 29), label, fill=TEXT, font=_font(TITLE), anchor="lm")
+    draw.text((_HEADLINE_LEFT, 25), label, fill=TEXT, font=_font(TITLE), anchor="lm")
     beside = _HEADLINE_LEFT + _text_width(f"{label}  ", TITLE)
-    draw.text((beside, 29), evaluation, fill=colour, font=_font(TITLE), anchor="lm")
+    draw.text((beside, 25), evaluation, fill=colour, font=_font(TITLE), anchor="lm")
     right, value = WIDTH - CORNER // 2, wording.probability_text(finding)
     draw.text((right, 38), value, fill=colour, font=_font(HEADLINE), anchor="rm")
     beside = right - _text_width(value, HEADLINE) - 12

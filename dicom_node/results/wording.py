@@ -47,14 +47,14 @@ def sentence(finding: Finding) -> str:
 
 
 def result(findings: tuple[Finding, ...]) -> str:
-    """The most important finding as short as can be, for lists of series: ``Pneumonia 93 %, present, 1 more``.
+    """The most important finding as short as can be, for lists of series: ``93 % Pneumonia, present, 1 more``.
 
     The number comes first, since lists cut what is long. What is counted is what is present besides.
     """
     first, *others = by_importance(findings)
     present = sum(other.evaluation is Evaluation.PRESENT for other in others)
     more = f", {present} more" if present else ""
-    return f"{first.label} {probability_text(first)}, {first.evaluation.value}{more}"
+    return f"{probability_text(first)} {first.label}, {first.evaluation.value}{more}"
 
 
 def model_text(reading: Reading) -> str:

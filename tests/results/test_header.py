@@ -39,7 +39,7 @@ def test_text_that_the_study_could_not_hold_turns_the_object_to_unicode() -> Non
     result = written(report)
     assert result.SpecificCharacterSet == "ISO_IR 192"
     assert str(result.PatientName) == "Müller^Jürgen"
-    assert result.SeriesDescription == "AI: 腎腫瘍 93 %, present"
+    assert result.SeriesDescription == "AI: 93 % 腎腫瘍, present"
 
 
 def test_a_study_without_character_set_keeps_none() -> None:

@@ -37,9 +37,9 @@ def test_result_is_the_most_important_finding_and_how_many_more_are_present() ->
     stack, _ = cases.ct()
     tumor, cyst = cases.finding(stack, "tumor", 0.93), cases.finding(stack, "cyst", 0.5)
     absent = cases.finding(stack, "stone", 0.03)
-    assert wording.result((absent, tumor)) == "Kidney tumor 93 %, present"
-    assert wording.result((absent, cyst, tumor)) == "Kidney tumor 93 %, present, 1 more"
-    assert wording.result((absent,)) == "Kidney stone 3 %, absent"
+    assert wording.result((absent, tumor)) == "93 % Kidney tumor, present"
+    assert wording.result((absent, cyst, tumor)) == "93 % Kidney tumor, present, 1 more"
+    assert wording.result((absent,)) == "3 % Kidney stone, absent"
 
 
 def test_site_is_told_with_its_side() -> None:
