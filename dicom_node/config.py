@@ -86,9 +86,11 @@ class Peer(_Section):
     def _known_fields(cls, templates: dict[ResultKind, str]) -> dict[ResultKind, str]:
         for template in templates.values():
             try:
-                template.format(title="", model="", version="")
+                template.format(result="", title="", model="", version="")
             except (KeyError, IndexError, ValueError):
-                raise ValueError(f"{template!r} may only use {{title}}, {{model}} and {{version}}") from None
+                raise ValueError(
+                    f"{template!r} may only use {{result}}, {{title}}, {{model}} and {{version}}"
+                ) from None
         return templates
 
 

@@ -28,6 +28,12 @@ def test_report_says_that_and_why_nothing_was_analysed() -> None:
     assert group.finding_type.meaning == "Not performed"
 
 
+def test_list_of_series_says_it_where_a_viewer_opens_the_report_blank() -> None:
+    assert notice()[ResultKind.STRUCTURED_REPORT].SeriesDescription == "AI: no result, not applicable"
+    failed = notice(StudyState.FAILED, "The worker ran out of memory.")
+    assert failed[ResultKind.STRUCTURED_REPORT].SeriesDescription == "AI: no result, failed"
+
+
 def test_capture_shows_it_and_names_no_patient() -> None:
     made = notice()[ResultKind.SECONDARY_CAPTURE]
     assert made.ImageComments == REASON
