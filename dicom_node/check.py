@@ -13,6 +13,7 @@ from dicom_node.config import Config, ConfigurationError
 from dicom_node.database import Database, NewerDatabase
 from dicom_node.deliver.sender import Sender
 from dicom_node.disk import disk_space
+from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.definition import BundleError
 from dicom_node.inference.discovery import check_bundle
 from dicom_node.inference.models import Models
@@ -93,7 +94,7 @@ def _database(config: Config) -> CheckResult:
 def _models(config: Config) -> Iterator[CheckResult]:
     folder = config.node.models_folder.absolute()
     try:
-        models = Models(folder, config.worker.device)
+        models = Models(folder, Backend.configured(config))
     except BundleError as error:
         yield CheckResult("models", False, str(error))
         return
@@ -111,11 +112,11 @@ def _models(config: Config) -> Iterator[CheckResult]:
         if not manifest.enabled:
             yield CheckResult(f"model {name}", None, "switched off in its node.yaml")
             continue
-        identity = models.reader(name).bundle.identity
+        bundle = models.reader(name).bundle
         yield CheckResult(
             f"model {name}",
             True,
-            f"version {identity.version}, weights {identity.weights_digest[:12]}, on {models.device}",
+            f"version {bundle.version}, weights {bundle.identity.weights_digest[:12]}, in {bundle.network.place}",
         )
 
 

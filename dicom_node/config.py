@@ -148,10 +148,17 @@ class WorkerSection(_Section):
     """The process that holds the models."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "worker-1"
+    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 1
     series_limit_seconds: Annotated[float, Field(gt=0)] = 900.0
     maximum_series_megabytes: Annotated[int, Field(ge=1)] = 4096
+
+    @model_validator(mode="after")
+    def _device_fits(self) -> Self:
+        if self.device == "cuda" and self.backend in ("openvino", "onnxruntime"):
+            raise ValueError(f"backend {self.backend} runs on the CPU; for CUDA set backend to auto or torch")
+        return self
 
 
 class DeliverSection(_Section):

@@ -17,6 +17,7 @@ from dicom_node.domain import AnalysisIdentity, Instance, NotApplicable, Reading
 from dicom_node.imaging.errors import UnreadableImage
 from dicom_node.imaging.plain_image import read_plain_image
 from dicom_node.imaging.stacks import read_stacks
+from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.definition import BundleError
 from dicom_node.inference.models import Models
 from dicom_node.inference.reader import ModelReader
@@ -33,7 +34,7 @@ class OfflineError(Exception):
 
 def _open_models(config: Config, only: str | None) -> Models:
     try:
-        models = Models(config.node.models_folder, config.worker.device)
+        models = Models(config.node.models_folder, Backend.configured(config))
     except BundleError as error:
         raise OfflineError(str(error)) from error
     if only is not None and only not in models.manifests:

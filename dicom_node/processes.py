@@ -101,9 +101,11 @@ def run_web(config: Config) -> None:
 
 
 def _load_models(config: Config) -> Models:
-    from dicom_node.inference.models import Models  # takes seconds to import; only two processes need it
+    # Takes seconds to import; only two processes need it.
+    from dicom_node.inference.backends.choice import Backend
+    from dicom_node.inference.models import Models
 
-    models = Models(config.node.models_folder, config.worker.device)
+    models = Models(config.node.models_folder, Backend.configured(config))
     models.load()
     return models
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.logging import RichHandler
 
-from dicom_node.inference.bundle import choose_device
+from dicom_node.inference.backends.choice import Backend
+from dicom_node.inference.backends.torch_network import choose_device
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from training.calibration import calibrate_bundle
 from training.checkpoint import ResumeError
@@ -148,7 +149,7 @@ def evaluate(
     models: Models = MODELS,
 ) -> None:
     """Score a bundle, through the node's own reading, on a folder per class."""
-    figures = evaluate_bundle(models / model, data, choose_device(), by_group, plots)
+    figures = evaluate_bundle(models / model, data, Backend(), by_group, plots)
     _write_json(figures, json_)
 
 
@@ -159,7 +160,7 @@ def export(
     models: Models = MODELS,
     runs: Run = RUNS,
 ) -> None:
-    """Write a bundle's network as ONNX (models/model.onnx), if it says the same as the original."""
+    """Write a bundle's network and Grad-CAM as ONNX, if they say the same as the original."""
     exported = export_onnx(models / model, data)
     _write_json({**asdict(exported), "path": exported.path.as_posix()}, runs / model / "onnx.json")
 

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from dicom_node.inference.calibration import calibrated_probabilities
 from dicom_node.inference.definition import MANIFEST_FILE, BundleDefinition
-from dicom_node.inference.scoring import calibrated_probabilities
 from dicom_node.manifest import BundleManifest, Calibration, OperatingPoint, load_manifest
 from training.metrics import DoubleArray, IntArray, recall, specificity
 from training.training_run import ValidationLogits

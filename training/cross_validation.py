@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from dicom_node.domain import Evaluation
+from dicom_node.inference.calibration import calibrated_probabilities
 from dicom_node.inference.definition import BundleDefinition
 from dicom_node.inference.operating_point import evaluate
-from dicom_node.inference.scoring import calibrated_probabilities
 from dicom_node.manifest import BundleManifest, Calibration, FindingDefinition, OperatingPoint
 from training import metrics
 from training.batches import PreparedImages

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from dicom_node.domain import Evaluation
 from dicom_node.imaging.plain_image import read_plain_image
+from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.reader import ModelReader
@@ -28,14 +28,14 @@ from training.scores import Scores
 
 
 def evaluate_bundle(
-    folder: Path, data: Path, device: torch.device, by_group: bool, plots: Path | None = None
+    folder: Path, data: Path, backend: Backend, by_group: bool, plots: Path | None = None
 ) -> dict[str, Any]:
     """Evaluate the bundle, even one that is switched off, on a folder per class; draw the curves into ``plots``.
 
     Returns:
         A JSON-ready report; every figure has ``value``, ``low`` and ``high`` (95 % interval).
     """
-    bundle = Bundle.load(folder, device, even_if_disabled=True)
+    bundle = Bundle.load(folder, backend, even_if_disabled=True)
     configuration = load_training_configuration(folder)
     images = find_labelled_images(data, bundle.manifest.classes, configuration.class_folders)
     scores = _score(ModelReader(bundle), images)

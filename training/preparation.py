@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,5 +19,5 @@ def prepare(images: Sequence[LabelledImage], preprocessing: Preprocessing) -> di
     prepared = {}
     for image in tqdm(images, desc="reading", unit="image", mininterval=5, file=sys.stderr):
         pixels = preprocessing.display_image(read_plain_image(image.path), 0)
-        prepared[image] = preprocessing(pixels).as_tensor()
+        prepared[image] = torch.from_numpy(preprocessing(pixels).pixels)
     return prepared

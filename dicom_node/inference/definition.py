@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from monai.bundle.config_parser import ConfigParser
-
+from dicom_node.inference.array_transforms import array_steps
 from dicom_node.inference.preprocessing import Preprocessing
 from dicom_node.manifest import BundleManifest, ManifestError, load_manifest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 METADATA_FILE = Path("configs/metadata.json")
 INFERENCE_FILE = Path("configs/inference.json")
@@ -31,7 +33,8 @@ class BundleError(Exception):
 class BundleDefinition:
     """A MONAI bundle folder as configured (MONAI bundle specification), with the node's manifest beside it.
 
-    The configuration may hold ``$`` expressions, which are executed: a bundle is trusted like code.
+    The configuration may hold ``$`` expressions, which are executed: a bundle is trusted like code. MONAI and PyTorch
+    are imported only where they are needed.
     """
 
     folder: Path
@@ -71,36 +74,50 @@ class BundleDefinition:
         """The model's version, from the metadata."""
         return str(self.metadata["version"])
 
-    def network(self) -> torch.nn.Module:
-        """Build the network with random weights.
+    def network(self) -> nn.Module:
+        """Build the network with random weights, in PyTorch.
 
         Raises:
-            BundleError: ``network_def`` does not describe a network.
+            BundleError: ``network_def`` does not describe a network, or PyTorch and MONAI are not installed.
         """
         network = self._parse("network_def")
-        if not isinstance(network, torch.nn.Module):
+        if not callable(getattr(network, "state_dict", None)):
             raise BundleError(f"{self.folder / INFERENCE_FILE}: network_def gives no torch.nn.Module but {network!r}.")
-        return network
+        module: nn.Module = network
+        return module
 
     def preprocessing(self) -> Preprocessing:
         """Build the transforms that stand between the display grey of an image and the network.
 
         Raises:
-            BundleError: ``preprocessing`` does not describe MONAI transforms.
+            BundleError: ``preprocessing`` does not describe MONAI transforms, or needs MONAI, which is not installed.
         """
-        transforms = self._parse("preprocessing")
-        if not callable(transforms):
-            raise BundleError(f"{self.folder / INFERENCE_FILE}: preprocessing gives no transform but {transforms!r}.")
-        return Preprocessing.of(transforms, self.manifest.input)
+        steps = array_steps(self.inference["preprocessing"])
+        if steps is None:
+            transforms = self._parse("preprocessing")
+            if not callable(transforms):
+                path = self.folder / INFERENCE_FILE
+                raise BundleError(f"{path}: preprocessing gives no transform but {transforms!r}.")
+            from dicom_node.inference.monai_transforms import monai_step
+
+            steps = (monai_step(transforms),)
+        return Preprocessing(steps, self.manifest.input)
 
     def _parse(self, key: str) -> Any:
+        path = self.folder / INFERENCE_FILE
+        try:
+            from monai.bundle.config_parser import ConfigParser
+        except ModuleNotFoundError as error:
+            raise BundleError(
+                f"{path}: {key} can only be built with MONAI and PyTorch: pip install 'dicom-node[torch]'."
+            ) from error
         parser = ConfigParser(dict(self.inference))
         try:
             if "imports" in self.inference:  # what the bundle's $ expressions refer to
                 parser.get_parsed_content("imports")
             return parser.get_parsed_content(key)
         except (ImportError, KeyError, RuntimeError, TypeError, ValueError, ModuleNotFoundError) as error:
-            raise BundleError(f"{self.folder / INFERENCE_FILE}: {key} cannot be built: {error}") from error
+            raise BundleError(f"{path}: {key} cannot be built: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -113,3 +130,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BundleError(f"{path}: must hold a JSON object.")
     return content
+
+
+def weights_digest(path: Path) -> str:
+    """Return the SHA-256 of the weights file, in hexadecimal.
+
+    Raises:
+        BundleError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}. Train the model or copy its weights.") from error

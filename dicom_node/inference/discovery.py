@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from dicom_node.inference.definition import (
@@ -61,12 +62,12 @@ def bundle_folders(models_folder: Path) -> tuple[Path, ...]:
 def check_bundle(folder: Path) -> tuple[str, ...]:
     """Return what is wrong with a bundle, one sentence each; empty where it can be used.
 
-    The network and preprocessing are built, which executes the bundle's ``$`` expressions.
+    Preprocessing and, where PyTorch is installed, the network are built, which executes ``$`` expressions.
     """
     try:
         definition = BundleDefinition.load(folder)
-        network = definition.network()
         definition.preprocessing()
+        layers = None if find_spec("torch") is None else {name for name, _ in definition.network().named_modules()}
     except BundleError as error:
         return (str(error),)
     problems = []
@@ -75,8 +76,7 @@ def check_bundle(folder: Path) -> tuple[str, ...]:
     if not (folder / MODEL_CARD_FILE).is_file():
         problems.append(f"{folder / MODEL_CARD_FILE}: missing. A model needs a card that states its limits.")
     saliency = definition.manifest.saliency
-    layers = {name for name, _ in network.named_modules()}
-    if saliency is not None and saliency.target_layer not in layers:
+    if layers is not None and saliency is not None and saliency.target_layer not in layers:
         names = ", ".join(sorted(name for name in layers if name.count(".") == 0 and name))
         problems.append(
             f"{folder / MANIFEST_FILE}: saliency.target_layer {saliency.target_layer!r} is not a layer of the network; "

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
-
-from dicom_node.inference.bundle import Bundle, choose_device
+from dicom_node.inference.backends.choice import Backend
+from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.inference.discovery import bundle_folders
 from dicom_node.inference.reader import ModelReader
@@ -26,8 +25,8 @@ class Models:
         BundleError: there is no such folder.
     """
 
-    def __init__(self, folder: Path, device: str) -> None:
-        self.device = choose_device() if device == "auto" else torch.device(device)
+    def __init__(self, folder: Path, backend: Backend) -> None:
+        self._backend = backend
         self.manifests: dict[str, BundleManifest] = {}
         self.unavailable: dict[str, str] = {}
         self._folders: dict[str, Path] = {}
@@ -45,7 +44,7 @@ class Models:
             if not manifest.enabled or only not in (None, name):
                 continue
             try:
-                reader = ModelReader(Bundle.load(self._folders[name], self.device))
+                reader = ModelReader(Bundle.load(self._folders[name], self._backend))
                 reader.warm_up()
             except BundleError as error:
                 log.error("model %s cannot be loaded: %s", name, error)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.compose import Compose
-from monai.transforms.io.dictionary import LoadImaged
-from monai.transforms.utility.dictionary import EnsureChannelFirstd
 
 from dicom_node.domain import FloatArray, ImageStack, NotApplicable
+from dicom_node.inference.array_transforms import EmptyImage, Prepared, Step
 from dicom_node.manifest import InputDefinition, Window
-
-IMAGE_KEY = "image"
-
-Transform = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def apply_window(hounsfield: FloatArray, window: Window) -> FloatArray:
@@ -31,22 +21,11 @@ def apply_window(hounsfield: FloatArray, window: Window) -> FloatArray:
 class Preprocessing:
     """A bundle's transforms, fed with arrays instead of files.
 
-    MONAI's dictionary transforms are given the display grey of one image under the key "image", as a
-    MetaTensor (C, H, W) whose affine maps pixel indices of the network's input back to those of the image.
+    The steps are given the display grey of one image, or its colour, as :class:`Prepared` with the identity as affine.
     """
 
-    transforms: Transform
+    steps: tuple[Step, ...]
     input: InputDefinition
-
-    @classmethod
-    def of(cls, transforms: Transform, definition: InputDefinition) -> Preprocessing:
-        """Take a bundle's ``preprocessing``, without the file loading that comes first in it."""
-        if isinstance(transforms, Compose):
-            steps = list(transforms.transforms)
-            while steps and isinstance(steps[0], LoadImaged | EnsureChannelFirstd):
-                steps.pop(0)
-            transforms = Compose(steps)
-        return cls(transforms, definition)
 
     def display_grey(self, stack: ImageStack, index: int) -> FloatArray:
         """Return one image of the stack as the model's transforms expect it: (H, W) in [0, 1]."""
@@ -61,20 +40,22 @@ class Preprocessing:
             return self.display_grey(stack, index)
         return np.asarray(stack.colour[index], dtype=np.float32) / np.float32(255)
 
-    def __call__(self, image: FloatArray) -> MetaTensor:
-        """Return the network's input (C, h, w), float32, for one image: display grey (H, W) or colour (H, W, 3).
+    def __call__(self, image: FloatArray) -> Prepared:
+        """Return the network's input (C, h, w) for one image: display grey (H, W) or colour (H, W, 3).
 
         Raises:
             NotApplicable: the bundle's transforms cannot take such an image.
         """
-        channels_first = np.ascontiguousarray(image if image.ndim == 2 else np.moveaxis(image, -1, 0))
-        planes = torch.from_numpy(channels_first).expand(self.input.channels, *image.shape[:2]).contiguous()
-        source = MetaTensor(planes, affine=torch.eye(3, dtype=torch.float64))
+        planes = image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
+        pixels = np.ascontiguousarray(np.broadcast_to(planes, (self.input.channels, *image.shape[:2])))
+        prepared = Prepared(pixels, np.eye(3))
         try:
-            prepared = self.transforms({IMAGE_KEY: source})[IMAGE_KEY]
-        except RuntimeError as error:  # MONAI wraps whatever a transform raises in it
+            for step in self.steps:
+                prepared = step(prepared)
+        except EmptyImage as error:
             size = f"{image.shape[0]} x {image.shape[1]}"
-            raise NotApplicable(f"The model's preprocessing cannot take an image of {size} pixels: {error}.") from error
-        if isinstance(prepared, MetaTensor):
-            return MetaTensor(prepared.as_tensor().float(), affine=prepared.affine)
-        return MetaTensor(torch.as_tensor(prepared).float(), affine=source.affine)
+            why = f": {error}" if str(error) else ""
+            raise NotApplicable(
+                f"The model's preprocessing leaves nothing of an image of {size} pixels{why}."
+            ) from error
+        return prepared

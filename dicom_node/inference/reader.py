@@ -15,7 +15,7 @@ from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.laterality import side
 from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.region import outline
-from dicom_node.inference.saliency import Saliency
+from dicom_node.inference.saliency import heat_map
 from dicom_node.inference.scoring import score_images
 from dicom_node.inference.slide_reader import SlideReader
 from dicom_node.manifest import FindingDefinition
@@ -26,14 +26,12 @@ DoubleArray = npt.NDArray[np.float64]
 class ModelReader:
     """Reads image stacks with one loaded bundle, one at a time: threads that share a reader wait for one another.
 
-    Grad-CAM keeps activations and gradients on the network between its passes, which two readings would mix up.
+    A network runs one request at a time; two readings would mix up their answers.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._turn = threading.Lock()
-        layer = bundle.manifest.saliency
-        self._saliency = Saliency(bundle, layer.target_layer) if layer is not None else None
         self._slide_reader = SlideReader(bundle)
 
     @property
@@ -50,14 +48,15 @@ class ModelReader:
         blank = np.zeros((1, 64, 64), dtype=np.float32)
         plane = ImagePlane(sop_instance_uid="", sop_class_uid="", rows=64, columns=64)
         score_images(self._bundle, ImageStack(pixels=blank, planes=(plane,)))
-        if self._saliency is not None:
-            self._saliency.heat_map(blank[0], 0)
+        if self._bundle.manifest.saliency is not None:
+            heat_map(self._bundle, blank[0], 0)
 
     def class_probabilities(self, stack: ImageStack) -> dict[str, float]:
         """Return the calibrated probability of each class for the whole stack; of one image, simply its own."""
-        if stack.slide is not None:
-            return self._slide_reader.class_probabilities(stack, stack.slide)
-        return self._series_classes(stack, score_images(self._bundle, stack))
+        with self._turn:
+            if stack.slide is not None:
+                return self._slide_reader.class_probabilities(stack, stack.slide)
+            return self._series_classes(stack, score_images(self._bundle, stack))
 
     def read(self, stack: ImageStack, series_instance_uid: str) -> Reading:
         """Read a series.
@@ -86,7 +85,7 @@ class ModelReader:
             class_probabilities=self._series_classes(stack, scores),
             findings=findings,
             notes=stack.notes,
-            device=str(self._bundle.device),
+            device=self._bundle.network.place,
             seconds=time.perf_counter() - started,
         )
 
@@ -131,10 +130,10 @@ class ModelReader:
     def _explained(self, stack: ImageStack, index: int, class_index: int) -> KeyImage:
         """A key image with its heat map and region; one after another, since as many as a stretch has may be shown."""
         settings = self._bundle.manifest.saliency
-        if self._saliency is None or settings is None:
+        if settings is None:
             return KeyImage(index)
-        heat_map = self._saliency.heat_map(self._bundle.preprocessing.display_image(stack, index), class_index)
-        return KeyImage(index, heat_map, None if heat_map is None else outline(heat_map, settings.region_threshold))
+        heat = heat_map(self._bundle, self._bundle.preprocessing.display_image(stack, index), class_index)
+        return KeyImage(index, heat, None if heat is None else outline(heat, settings.region_threshold))
 
 
 def _positions(stack: ImageStack) -> list[float] | None:

@@ -78,7 +78,7 @@ class SlideReader:
             class_probabilities=self._slide_classes(scored),
             findings=findings,
             notes=(_coverage(scored.grid),),
-            device=str(self._bundle.device),
+            device=self._bundle.network.place,
             seconds=time.perf_counter() - started,
         )
 

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 import yaml
 
+from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.definition import INFERENCE_FILE, MANIFEST_FILE, METADATA_FILE, WEIGHTS_FILE, BundleDefinition
+
+TORCH = Backend("torch", "cpu")
 
 METADATA: dict[str, Any] = {
     "version": "1.2.3",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dicom_node.inference.bundle import Bundle
-from tests.inference.bundles import write_bundle
+from tests.inference.bundles import TORCH, write_bundle
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_folder: Path) -> Bundle:
-    return Bundle.load(tiny_folder, torch.device("cpu"))
+    return Bundle.load(tiny_folder, TORCH)
 
 
 @pytest.fixture(scope="package", autouse=True)

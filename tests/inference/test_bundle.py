@@ -3,16 +3,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dicom_node.domain import NotApplicable
+from dicom_node.inference.backends.torch_network import TorchNetwork
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.inference.discovery import check_bundle, discover_bundles
-from tests.inference.bundles import INFERENCE, MANIFEST, METADATA, write_bundle
+from tests.inference.bundles import INFERENCE, MANIFEST, METADATA, TORCH, write_bundle
 
-CPU = torch.device("cpu")
+
+def _module(bundle: Bundle) -> nn.Module:
+    assert isinstance(bundle.network, TorchNetwork)
+    return bundle.network.module
 
 
 def test_bundle_knows_its_name_version_and_digest(tiny_folder: Path, tiny_bundle: Bundle) -> None:
@@ -22,22 +28,22 @@ def test_bundle_knows_its_name_version_and_digest(tiny_folder: Path, tiny_bundle
 
 
 def test_network_is_ready_to_infer(tiny_bundle: Bundle) -> None:
-    assert not tiny_bundle.network.training
+    assert not _module(tiny_bundle).training
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict"])
 def test_weights_may_lie_in_a_checkpoint(tmp_path: Path, tiny_bundle: Bundle, key: str) -> None:
     folder = write_bundle(tmp_path / "wrapped")
-    torch.save({key: tiny_bundle.network.state_dict(), "epoch": 3}, folder / "models/model.pt")
-    loaded = Bundle.load(folder, CPU).network.state_dict()
-    assert all(torch.equal(tensor, loaded[name]) for name, tensor in tiny_bundle.network.state_dict().items())
+    torch.save({key: _module(tiny_bundle).state_dict(), "epoch": 3}, folder / "models/model.pt")
+    loaded = _module(Bundle.load(folder, TORCH)).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in _module(tiny_bundle).state_dict().items())
 
 
 def test_half_precision_weights_are_run_in_single_precision(tmp_path: Path, tiny_bundle: Bundle) -> None:
     folder = write_bundle(tmp_path / "half")
-    half = {name: tensor.half() for name, tensor in tiny_bundle.network.state_dict().items()}
+    half = {name: tensor.half() for name, tensor in _module(tiny_bundle).state_dict().items()}
     torch.save(half, folder / "models/model.pt")
-    assert next(Bundle.load(folder, CPU).network.parameters()).dtype is torch.float32
+    assert next(_module(Bundle.load(folder, TORCH)).parameters()).dtype is torch.float32
 
 
 def test_file_loading_of_a_model_zoo_bundle_is_left_to_the_node(tmp_path: Path) -> None:
@@ -47,8 +53,8 @@ def test_file_loading_of_a_model_zoo_bundle_is_left_to_the_node(tmp_path: Path) 
     ]
     transforms = loading + INFERENCE["preprocessing"]["transforms"]
     inference = {**INFERENCE, "preprocessing": {"_target_": "Compose", "transforms": transforms}}
-    bundle = Bundle.load(write_bundle(tmp_path / "zoo", inference=inference), CPU)
-    assert bundle.preprocessing(torch.rand(20, 30).numpy()).shape == (1, 32, 32)
+    bundle = Bundle.load(write_bundle(tmp_path / "zoo", inference=inference), TORCH)
+    assert bundle.preprocessing(torch.rand(20, 30).numpy()).pixels.shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_missing_file_is_named(tmp_path: Path, file: str) -> None:
     folder = write_bundle(tmp_path / "broken")
     (folder / file).unlink()
     with pytest.raises(BundleError, match=file.replace(".", r"\.")):
-        Bundle.load(folder, CPU)
+        Bundle.load(folder, TORCH)
 
 
 def test_incomplete_metadata_says_what_to_add(tmp_path: Path) -> None:
@@ -71,14 +77,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "other")
     torch.save({"weight": torch.ones(1)}, folder / "models/model.pt")
     with pytest.raises(BundleError, match="do not fit network_def"):
-        Bundle.load(folder, CPU)
+        Bundle.load(folder, TORCH)
 
 
 def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "pickled")
     torch.save(Path, folder / "models/model.pt")
     with pytest.raises(BundleError, match="no PyTorch state dict"):
-        Bundle.load(folder, CPU)
+        Bundle.load(folder, TORCH)
 
 
 def test_unknown_network_is_refused_by_name(tmp_path: Path) -> None:
@@ -92,7 +98,7 @@ def test_disabled_bundle_is_found_but_not_loaded(tmp_path: Path) -> None:
     (found,) = discover_bundles(tmp_path)
     assert not found.manifest.enabled
     with pytest.raises(BundleError, match="disabled"):
-        Bundle.load(found.folder, CPU)
+        Bundle.load(found.folder, TORCH)
 
 
 def test_folders_that_are_no_bundles_are_passed_over(tmp_path: Path) -> None:
@@ -134,10 +140,10 @@ def test_expressions_may_use_what_the_bundle_imports(tmp_path: Path) -> None:
         "bright": "$lambda x: torch.gt(x, 0.5)",
         "preprocessing": {"_target_": "Compose", "transforms": transforms},
     }
-    bundle = Bundle.load(write_bundle(tmp_path / "expressive", inference=inference), CPU)
+    bundle = Bundle.load(write_bundle(tmp_path / "expressive", inference=inference), TORCH)
     grey = torch.zeros(20, 30)
     grey[5:9, 10:18] = torch.rand(4, 8) / 4 + 0.7
-    corner = bundle.preprocessing(grey.numpy()).affine[:2, 2] - torch.tensor([4, 8]) / 64
+    corner = bundle.preprocessing(grey.numpy()).affine[:2, 2] - np.array([4, 8]) / 64
     assert (corner + 0.5).tolist() == [5.0, 10.0]
 
 
@@ -145,6 +151,6 @@ def test_image_that_the_transforms_cannot_take_is_not_applicable(tmp_path: Path)
     crop = {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "allow_smaller": True}
     transforms = [crop, *INFERENCE["preprocessing"]["transforms"]]
     inference = {**INFERENCE, "preprocessing": {"_target_": "Compose", "transforms": transforms}}
-    bundle = Bundle.load(write_bundle(tmp_path / "cropping", inference=inference), CPU)
+    bundle = Bundle.load(write_bundle(tmp_path / "cropping", inference=inference), TORCH)
     with pytest.raises(NotApplicable, match="20 x 30 pixels"):
         bundle.preprocessing(torch.zeros(20, 30).numpy())

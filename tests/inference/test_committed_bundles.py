@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dicom_node.domain import ImagePlane, ImageStack
+from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.discovery import bundle_folders, check_bundle
 from dicom_node.inference.reader import ModelReader
 from dicom_node.manifest import ImageKind
+from tests.inference.bundles import TORCH
 from training.configuration import load_training_configuration
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -19,6 +20,8 @@ GREY = [
     for folder in bundle_folders(MODELS)
     if folder.name in ("chest_xray", "kidney_ct", "lung_ct") and (folder / "models/model.pt").is_file()
 ]
+
+TILED = [folder for folder in (MODELS / "lymph_node_histology",) if (folder / "models/model.pt").is_file()]
 
 
 @pytest.fixture(params=GREY, ids=lambda folder: folder.name)
@@ -48,7 +51,7 @@ def test_weights_are_small_enough_to_be_kept_in_the_repository(folder: Path) -> 
 
 
 def test_it_reads_a_series_with_calibrated_probabilities(folder: Path) -> None:
-    bundle = Bundle.load(folder, torch.device("cpu"))
+    bundle = Bundle.load(folder, TORCH)
     assert bundle.manifest.calibration.temperature != 1.0
     reading = ModelReader(bundle).read(_stack(bundle, 5), "1.2.3")
     assert list(reading.class_probabilities) == list(bundle.manifest.classes)
@@ -57,7 +60,7 @@ def test_it_reads_a_series_with_calibrated_probabilities(folder: Path) -> None:
 
 
 def test_a_blank_image_is_read_without_error(folder: Path) -> None:
-    bundle = Bundle.load(folder, torch.device("cpu"))
+    bundle = Bundle.load(folder, TORCH)
     reader = ModelReader(bundle)
     reader.warm_up()
     stack = ImageStack(np.full((1, 64, 64), -1000, dtype=np.float32), (ImagePlane("", "", 64, 64),), hounsfield=True)
@@ -65,6 +68,12 @@ def test_a_blank_image_is_read_without_error(folder: Path) -> None:
 
 
 def test_operating_points_are_in_order(folder: Path) -> None:
-    for finding in Bundle.load(folder, torch.device("cpu")).manifest.findings:
+    for finding in Bundle.load(folder, TORCH).manifest.findings:
         points = finding.operating_points
         assert points["screening"].threshold <= points["balanced"].threshold <= points["rule_in"].threshold
+
+
+@pytest.mark.parametrize("folder", [*GREY, *TILED], ids=lambda folder: folder.name)
+def test_openvino_runs_it_to_the_same_result(folder: Path) -> None:
+    """Conversion itself holds probabilities and heat maps to PyTorch's."""
+    assert Bundle.load(folder, Backend("openvino")).network.place == "OpenVINO on the CPU"

@@ -11,7 +11,7 @@ from dicom_node.inference.definition import BundleError
 from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.reader import ModelReader
 from dicom_node.manifest import OperatingPoint
-from tests.inference.bundles import MANIFEST, write_bundle
+from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -44,9 +44,8 @@ def test_probabilities_of_one_image_sum_to_one(reader: ModelReader) -> None:
 def test_probability_is_the_softmax_over_the_temperature(reader: ModelReader, tiny_bundle: Bundle) -> None:
     stack = _ct(1)
     prepare = tiny_bundle.preprocessing
-    with torch.inference_mode():
-        logits = tiny_bundle.network(prepare(prepare.display_grey(stack, 0)).as_tensor()[None])
-    expected = torch.softmax(logits / 2.0, dim=1)[0]
+    logits = tiny_bundle.network.logits(prepare(prepare.display_grey(stack, 0)).pixels[None])
+    expected = torch.softmax(torch.from_numpy(logits) / 2.0, dim=1)[0]
     assert list(reader.class_probabilities(stack).values()) == pytest.approx(expected.tolist(), abs=1e-6)
 
 
@@ -100,7 +99,7 @@ def test_heat_map_of_a_key_image_is_that_of_the_slice_read_alone(reader: ModelRe
 def test_absent_finding_has_nothing_to_show(tmp_path: Path) -> None:
     point = {"balanced": {"threshold": 1.0}}
     manifest = {**MANIFEST, "findings": [{**MANIFEST["findings"][0], "operating_points": point}]}
-    bundle = Bundle.load(write_bundle(tmp_path / "strict", manifest=manifest), torch.device("cpu"))
+    bundle = Bundle.load(write_bundle(tmp_path / "strict", manifest=manifest), TORCH)
     (finding,) = ModelReader(bundle).read(_ct(3), "1.2.3").findings
     assert finding.evaluation is Evaluation.ABSENT
     assert (finding.heat_map, finding.region, finding.laterality) == (None, None, None)
@@ -115,7 +114,7 @@ def test_hounsfield_units_pass_through_the_window(reader: ModelReader) -> None:
 
 def test_wrong_number_of_classes_is_found_when_warming_up(tmp_path: Path) -> None:
     manifest = {**MANIFEST, "classes": ["normal", "tumor", "cyst"]}
-    bundle = Bundle.load(write_bundle(tmp_path / "wide", manifest=manifest), torch.device("cpu"))
+    bundle = Bundle.load(write_bundle(tmp_path / "wide", manifest=manifest), TORCH)
     with pytest.raises(BundleError, match="need"):
         ModelReader(bundle).warm_up()
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dicom_node.domain import Evaluation, NotApplicable
@@ -13,13 +12,14 @@ from dicom_node.imaging.slide import read_slide
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.reader import ModelReader
 from tests.imaging.slides import GLASS, PATCH, TISSUE, picture, write_slide
+from tests.inference.bundles import TORCH
 from tests.inference.slide_bundle import write_slide_bundle
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> ModelReader:
     folder = write_slide_bundle(tmp_path_factory.mktemp("models") / "purple")
-    return ModelReader(Bundle.load(folder, torch.device("cpu")))
+    return ModelReader(Bundle.load(folder, TORCH))
 
 
 def test_patch_is_found_outlined_and_shown(reader: ModelReader, tmp_path: Path) -> None:

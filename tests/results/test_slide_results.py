@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pydicom import Dataset, dcmread
 
 from dicom_node.analysis import SeriesOutcome, read_series
@@ -16,6 +15,7 @@ from dicom_node.inference.reader import ModelReader
 from dicom_node.results.file import write_result
 from dicom_node.results.options import ResultOptions
 from tests.imaging.slides import FRAME_OF_REFERENCE, ORIGIN_MM, picture, write_slide
+from tests.inference.bundles import TORCH
 from tests.inference.slide_bundle import write_slide_bundle
 from tests.peers.validators import errors_in, missing_validators
 from tests.results import cases
@@ -32,7 +32,7 @@ class Results:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> ModelReader:
     folder = write_slide_bundle(tmp_path_factory.mktemp("models") / "purple")
-    return ModelReader(Bundle.load(folder, torch.device("cpu")))
+    return ModelReader(Bundle.load(folder, TORCH))
 
 
 def results(reader: ModelReader, paths: list[Path], kinds: tuple[ResultKind, ...] = tuple(ResultKind)) -> Results:

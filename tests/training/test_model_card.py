@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.inference.bundle import weights_digest
+from dicom_node.inference.definition import weights_digest
 from training.model_card import EVALUATION_FILE, model_card
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

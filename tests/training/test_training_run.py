@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from dicom_node.imaging.plain_image import read_plain_image
+from dicom_node.inference.backends.torch_network import TorchNetwork
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.reader import ModelReader
-from tests.inference.bundles import MANIFEST, write_bundle
+from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 from training import metrics
 from training.calibration import calibrate_bundle
 from training.evaluation import evaluate_bundle
@@ -63,7 +64,7 @@ def test_trained_bundle_loads_and_tells_the_classes_apart(
     trained: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
-    figures = evaluate_bundle(trained, data / "test", CPU, by_group=True)
+    figures = evaluate_bundle(trained, data / "test", TORCH, by_group=True)
     assert figures["images_per_class"] == {"normal": 6, "tumor": 6}
     assert figures["findings"]["tumor"]["roc_auc"]["value"] > 0.8
     assert np.sum(figures["confusion_matrix"]) == 12
@@ -78,18 +79,19 @@ def test_every_training_image_was_validated_by_a_network_that_had_not_seen_it(tr
 
 
 def test_calibration_is_written_into_the_manifest(trained: Path) -> None:
-    manifest = Bundle.load(trained, CPU).manifest
+    manifest = Bundle.load(trained, TORCH).manifest
     assert manifest.calibration.temperature != 1.0
     assert set(manifest.findings[0].operating_points) == {"screening", "balanced", "rule_in"}
 
 
 def test_serving_sees_what_training_saw(trained: Path, data: Path) -> None:
-    bundle = Bundle.load(trained, CPU)
+    bundle = Bundle.load(trained, TORCH)
     path = next((data / "test/Tumor").glob("*.png"))
     image = LabelledImage(path, 1, "g")
     seen_in_training = prepare([image], bundle.definition.preprocessing())[image]
     given: list[torch.Tensor] = []
-    hook = bundle.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
+    assert isinstance(bundle.network, TorchNetwork)
+    hook = bundle.network.module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
     ModelReader(bundle).class_probabilities(read_plain_image(path))
     hook.remove()
     assert torch.equal(given[0][0], seen_in_training)

@@ -23,7 +23,7 @@ from dicom_node.domain import Role
 from dicom_node.inference.models import Models
 from dicom_node.web.app import create_app
 from dicom_node.web.prediction import Predictor
-from tests.inference.bundles import write_bundle
+from tests.inference.bundles import TORCH, write_bundle
 from tests.web.conftest import log_in
 
 MODEL = "tiny"
@@ -33,7 +33,7 @@ MODEL = "tiny"
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("models")
     write_bundle(folder / MODEL)
-    models = Models(folder, "cpu")
+    models = Models(folder, TORCH)
     models.load()
     return models
 

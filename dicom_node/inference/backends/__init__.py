@@ -1,0 +1,1 @@
+"""What runs a bundle's network: PyTorch, OpenVINO or ONNX Runtime, behind one protocol of NumPy arrays."""

@@ -1,0 +1,65 @@
+"""An installation without PyTorch and MONAI serves a bundle that was exported to ONNX."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.inference.bundles import write_bundle
+
+ROOT = Path(__file__).resolve().parents[3]
+
+BLOCKED = """
+import sys
+for name in ("torch", "monai", *{missing}):
+    sys.modules[name] = None
+from dicom_node.cli import main
+sys.argv[0] = "dicom-node"
+main()
+"""
+
+
+@pytest.fixture
+def models(exported: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "site/models"
+    shutil.copytree(exported, folder / "tiny")
+    write_bundle(folder / "unexported")
+    return folder
+
+
+def _run(models: Path, missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(models.parent), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment["DICOM_NODE_NODE__MODELS_FOLDER"] = str(models)
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(missing=missing), *arguments],
+        cwd=models.parent,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("missing", [[], ["openvino"]], ids=["OpenVINO", "ONNX Runtime"])
+def test_an_exported_bundle_scores_images_without_torch(models: Path, tmp_path: Path, missing: list[str]) -> None:
+    picture = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 50), dtype=np.uint8)).save(picture)
+
+    table = tmp_path / "scores.csv"
+    done = _run(models, missing, "predict", "--model", "tiny", str(picture), "--csv", str(table))
+
+    assert done.returncode == 0, done.stderr
+    row = table.read_text().splitlines()[1].split(",")
+    assert float(row[1]) + float(row[2]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bundle_that_was_not_exported_is_refused_with_the_command(models: Path, tmp_path: Path) -> None:
+    done = _run(models, [], "predict", "--model", "unexported", str(models), "--csv", str(tmp_path / "t.csv"))
+    assert done.returncode != 0
+    assert "python -m training export --model unexported" in done.stderr
+    assert "Traceback" not in done.stderr
