@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from rich.table import Table
 from dicom_node.access.api_keys import ApiKeyError, ApiKeys
 from dicom_node.access.passwords import WeakPassword, random_password
 from dicom_node.access.users import UserError, Users
+from dicom_node.audit import message
+from dicom_node.audit.message import Action, AuditEvent, Participant
+from dicom_node.audit.trail import AuditTrail
 from dicom_node.config import Config
 from dicom_node.console import ConfigOption, console, fail, read_config
 from dicom_node.database import Database, now
@@ -36,8 +40,9 @@ def add_user(
 ) -> None:
     """Make a user."""
     password = _password(password_stdin)
-    with _database(config) as (_, database):
+    with _database(config) as (settings, database):
         Users(database).add(name, role, password)
+        _audit(settings, f"user {name} made, {role.value}")
     _show_password(f"{name} may log in as {role.value}", password, password_stdin)
 
 
@@ -45,32 +50,36 @@ def add_user(
 def set_password(name: str, password_stdin: StdinOption = False, config: ConfigOption = None) -> None:
     """Give a user another password, for one that was forgotten; the user's sessions end."""
     password = _password(password_stdin)
-    with _database(config) as (_, database):
+    with _database(config) as (settings, database):
         Users(database).set_password(name, password)
+        _audit(settings, f"password of {name} changed")
     _show_password(f"{name} has another password", password, password_stdin)
 
 
 @users.command("role")
 def set_role(name: str, role: Annotated[Role, typer.Argument()], config: ConfigOption = None) -> None:
     """Give a user another role."""
-    with _database(config) as (_, database):
+    with _database(config) as (settings, database):
         Users(database).set_role(name, role)
+        _audit(settings, f"role of {name} changed to {role.value}")
     console.print(f"{name} is {role.value} now", highlight=False, markup=False)
 
 
 @users.command("disable")
 def disable_user(name: str, config: ConfigOption = None) -> None:
     """Keep a user out; the user's sessions end."""
-    with _database(config) as (_, database):
+    with _database(config) as (settings, database):
         Users(database).disable(name)
+        _audit(settings, f"user {name} disabled")
     console.print(f"{name} can no longer log in", highlight=False, markup=False)
 
 
 @users.command("enable")
 def enable_user(name: str, config: ConfigOption = None) -> None:
     """Let a disabled user in again."""
-    with _database(config) as (_, database):
+    with _database(config) as (settings, database):
         Users(database).enable(name)
+        _audit(settings, f"user {name} enabled")
     console.print(f"{name} can log in again", highlight=False, markup=False)
 
 
@@ -100,6 +109,7 @@ def add_key(
         lifetime = timedelta(days=days) if days else None
         api_keys = ApiKeys(database, settings.secret_path)
         key_id, secret = api_keys.add(name, role, signs=signed, lifetime=lifetime)
+        _audit(settings, f"API key {key_id} of {name} made, {role.value}")
     console.print(f"key {key_id} of {name} ({role.value}); it is not shown again:", highlight=False, markup=False)
     console.print(secret, highlight=False, markup=False, soft_wrap=True)
 
@@ -109,6 +119,7 @@ def revoke_key(key_id: str, config: ConfigOption = None) -> None:
     """Refuse a key from now on."""
     with _database(config) as (settings, database):
         ApiKeys(database, settings.secret_path).revoke(key_id)
+        _audit(settings, f"API key {key_id} revoked")
     console.print(f"key {key_id} is refused from now on", highlight=False, markup=False)
 
 
@@ -142,6 +153,13 @@ def _database(path: Path | None) -> Iterator[tuple[Config, Database]]:
         raise fail(str(error)) from error
     finally:
         database.close()
+
+
+def _audit(settings: Config, note: str) -> None:
+    trail = AuditTrail(settings.audit_folder, settings.node.ae_title, settings.audit.syslog)
+    somebody = Participant(getpass.getuser(), is_requestor=True)
+    kind = message.USER_SECURITY_ATTRIBUTES_CHANGED
+    trail.record(AuditEvent(message.SECURITY_ALERT, Action.EXECUTE, now(), (somebody,), kind, note=note))
 
 
 def _password(from_stdin: bool) -> str:

@@ -21,6 +21,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 
 
+_SYSLOG_ADDRESS = r"^(udp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?|unix:/.+)$"
+
+
 class ConfigurationError(Exception):
     """The configuration is wrong; the text names each key and what is allowed there."""
 
@@ -200,6 +203,12 @@ class WebSection(_Section):
     maximum_request_megabytes: Annotated[int, Field(ge=1, le=4096)] = 64
 
 
+class AuditSection(_Section):
+    """Where audit messages go beside the files in the data folder."""
+
+    syslog: Annotated[str, Field(pattern=_SYSLOG_ADDRESS)] | None = None
+
+
 class Config(BaseSettings):
     """The whole configuration. Environment variables win over the file: ``DICOM_NODE_RECEIVE__PORT=104``."""
 
@@ -218,6 +227,7 @@ class Config(BaseSettings):
     deliver: DeliverSection = DeliverSection()
     retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
+    audit: AuditSection = AuditSection()
     peers: tuple[Peer, ...] = ()
 
     @classmethod
@@ -266,6 +276,11 @@ class Config(BaseSettings):
     def results_folder(self) -> Path:
         """Where the node's own objects lie."""
         return self.node.data_folder.absolute() / "results"
+
+    @property
+    def audit_folder(self) -> Path:
+        """Where the audit trail lies: a file a day."""
+        return self.node.data_folder.absolute() / "audit"
 
     @property
     def secret_path(self) -> Path:

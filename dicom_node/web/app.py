@@ -13,8 +13,10 @@ from dicom_node import __version__
 from dicom_node.access.api_keys import ApiKeys
 from dicom_node.access.sessions import Sessions
 from dicom_node.access.throttle import Throttle
+from dicom_node.audit.trail import AuditTrail
 from dicom_node.config import Config
 from dicom_node.database import Database
+from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
 from dicom_node.web.problems import install_problem_handlers
@@ -48,6 +50,8 @@ def create_app(config: Config, database: Database, models: Models | None = None)
     app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
     app.state.api_keys = ApiKeys(database, config.secret_path)
     app.state.throttle = Throttle()
+    trail = AuditTrail(config.audit_folder, config.node.ae_title, config.audit.syslog)
+    app.state.audit = Audit(trail, config.node.ae_title)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
     for page in (login, studies, results, peers):

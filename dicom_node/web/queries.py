@@ -12,6 +12,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from dicom_node.audit.message import AuditedStudy
 from dicom_node.database import (
     AnalysisRow,
     DecisionRow,
@@ -203,6 +204,11 @@ class StudyDetail:
     series: tuple[SeriesDetail, ...]
     analyses: tuple[AnalysisDetail, ...]
     events: tuple[TimelineEvent, ...]
+
+    @property
+    def audited(self) -> AuditedStudy:
+        """What an audit event tells of it."""
+        return AuditedStudy(self.study_instance_uid, self.patient_id, self.accession_number)
 
     def without_patient(self) -> Self:
         """The same without the patient's name and ID."""
@@ -571,3 +577,11 @@ def list_refusals(session: Session, *, before: int | None = None, limit: int = 5
 def count_refusals(session: Session, since: datetime) -> int:
     """How much was refused at or after ``since``."""
     return session.scalar(sa.select(sa.func.count()).where(RefusalRow.at >= since)) or 0
+
+
+def audited_study(session: Session, study_instance_uid: str) -> AuditedStudy:
+    """What an audit event tells of a study; an unknown study has a UID only."""
+    row = session.get(StudyRow, study_instance_uid)
+    if row is None:
+        return AuditedStudy(study_instance_uid, "")
+    return AuditedStudy(study_instance_uid, row.patient_id, row.accession_number)

@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from dicom_node.access.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH, WeakPassword
 from dicom_node.access.users import FIRST_ADMINISTRATOR
 from dicom_node.database import now
+from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import Caller, CurrentCaller, cookie_name
 from dicom_node.web.dependencies import CurrentConfig, CurrentSessions, CurrentThrottle, CurrentUsers, Templates
 
@@ -42,6 +43,7 @@ def log_in(
     sessions: CurrentSessions,
     throttle: CurrentThrottle,
     config: CurrentConfig,
+    audit: CurrentAudit,
     name: Name,
     password: Password,
     next: Annotated[str, Form()] = "/",  # noqa: A002 - the field's name
@@ -57,8 +59,10 @@ def log_in(
     user_id = users.identify(name, password)
     if user_id is None:
         log.warning("a login from %s failed", address)
+        audit.login(name, address, accepted=False)
         return _form(request, templates, next, _WRONG, HTTPStatus.UNAUTHORIZED)
     throttle.forgive(address, name)
+    audit.login(name, address, accepted=True)
     if name == FIRST_ADMINISTRATOR:
         config.first_password_path.unlink(missing_ok=True)
     response = RedirectResponse(_own_page(next), HTTPStatus.SEE_OTHER)
@@ -74,11 +78,12 @@ def log_in(
 
 
 @router.post("/logout")
-def log_out(request: Request, caller: CurrentCaller, sessions: CurrentSessions) -> Response:
+def log_out(request: Request, caller: CurrentCaller, sessions: CurrentSessions, audit: CurrentAudit) -> Response:
     """End the session."""
     response = RedirectResponse("/login", HTTPStatus.SEE_OTHER)
     if caller.session_token is not None:
         sessions.close(caller.session_token)
+        audit.logout(caller)
         response.delete_cookie(
             cookie_name(request), httponly=True, samesite="strict", secure=request.url.scheme == "https"
         )
@@ -98,6 +103,7 @@ def change_password(
     templates: Templates,
     users: CurrentUsers,
     throttle: CurrentThrottle,
+    audit: CurrentAudit,
     current: Password,
     fresh: Password,
 ) -> Response:
@@ -114,6 +120,7 @@ def change_password(
     except WeakPassword as error:
         words = str(error)
         return _account(request, templates, f"{words[0].upper()}{words[1:]}.", HTTPStatus.UNPROCESSABLE_ENTITY)
+    audit.password_changed(caller)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 
 

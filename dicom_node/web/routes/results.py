@@ -11,9 +11,10 @@ from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
-from dicom_node.web.callers import OPERATORS
+from dicom_node.web.auditing import CurrentAudit
+from dicom_node.web.callers import OPERATORS, CurrentCaller
 from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession
-from dicom_node.web.queries import result_files
+from dicom_node.web.queries import audited_study, result_files
 from dicom_node.web.result_objects import NotAPicture, render_png, result_path
 
 router = APIRouter(prefix="/studies/{study_instance_uid}/results", dependencies=[OPERATORS])
@@ -21,10 +22,16 @@ router = APIRouter(prefix="/studies/{study_instance_uid}/results", dependencies=
 
 @router.get("/{sop_instance_uid}.dcm")
 def result_file(
-    session: ReadingSession, config: CurrentConfig, study_instance_uid: InstanceUid, sop_instance_uid: InstanceUid
+    session: ReadingSession,
+    config: CurrentConfig,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    study_instance_uid: InstanceUid,
+    sop_instance_uid: InstanceUid,
 ) -> FileResponse:
     """The result object as a DICOM Part 10 file."""
     path = _path(session, config, study_instance_uid, sop_instance_uid)
+    audit.downloaded(caller, audited_study(session, study_instance_uid))
     return FileResponse(path, media_type="application/dicom", filename=f"{sop_instance_uid}.dcm")
 
 
@@ -32,12 +39,15 @@ def result_file(
 def result_picture(
     session: ReadingSession,
     config: CurrentConfig,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
     study_instance_uid: InstanceUid,
     sop_instance_uid: InstanceUid,
     frame: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
     """One frame of a secondary capture."""
     path = _path(session, config, study_instance_uid, sop_instance_uid)
+    audit.viewed(caller, audited_study(session, study_instance_uid))
     try:
         return Response(render_png(path, frame), media_type="image/png")
     except NotAPicture as error:

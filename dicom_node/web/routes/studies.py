@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from dicom_node.database import now
 from dicom_node.domain import StudyState
 from dicom_node.web.attention import PARKED_PERIOD, PERIOD, Facts, what_is_wrong
+from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Search, State, Templates
 from dicom_node.web.queries import (
@@ -72,13 +73,16 @@ def study(
     config: CurrentConfig,
     templates: Templates,
     caller: CurrentCaller,
+    audit: CurrentAudit,
     study_instance_uid: InstanceUid,
 ) -> Response:
     """Everything about one study."""
     found = get_study(session, study_instance_uid)
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "The node holds no study with this UID.")
-    if not caller.role.sees_patients:
+    if caller.role.sees_patients:
+        audit.viewed(caller, found.audited)
+    else:
         found = found.without_patient()
     decisions: dict[str, list[Decision]] = {}
     for decision in found.analyses[0].decisions if found.analyses else ():

@@ -7,10 +7,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException
 
 from dicom_node.database import now
+from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.dependencies import Before, CurrentDatabase, InstanceUid, Limit, ReadingSession, Search, State
 from dicom_node.web.problems import PROBLEM_RESPONSES
-from dicom_node.web.queries import Cursor, StudyDetail, StudyPage, get_study, list_studies
+from dicom_node.web.queries import Cursor, StudyDetail, StudyPage, audited_study, get_study, list_studies
 from dicom_node.web.release import NotReceiving, Release, UnknownStudy, release_study
 
 router = APIRouter(prefix="/studies", tags=["studies"], responses=PROBLEM_RESPONSES)
@@ -27,23 +28,36 @@ def read_studies(
 
 
 @router.get("/{study_instance_uid}")
-def read_study(session: ReadingSession, caller: CurrentCaller, study_instance_uid: InstanceUid) -> StudyDetail:
+def read_study(
+    session: ReadingSession, caller: CurrentCaller, audit: CurrentAudit, study_instance_uid: InstanceUid
+) -> StudyDetail:
     """One study: series, analyses with findings and deliveries, timeline; the patient to operators only."""
     found = get_study(session, study_instance_uid)
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, _UNKNOWN)
-    return found if caller.role.sees_patients else found.without_patient()
+    if not caller.role.sees_patients:
+        return found.without_patient()
+    audit.viewed(caller, found.audited)
+    return found
 
 
 @router.post("/{study_instance_uid}/complete", status_code=HTTPStatus.ACCEPTED)
-def complete_study(database: CurrentDatabase, study_instance_uid: InstanceUid) -> Release:
+def complete_study(
+    database: CurrentDatabase,
+    session: ReadingSession,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    study_instance_uid: InstanceUid,
+) -> Release:
     """Say that every image of the study has been sent, so that analysis starts without the quiet period.
 
     Saying it again changes nothing. 409 when the study is not receiving.
     """
     try:
-        return release_study(database, study_instance_uid, now())
+        release = release_study(database, study_instance_uid, now())
     except UnknownStudy:
         raise HTTPException(HTTPStatus.NOT_FOUND, _UNKNOWN) from None
     except NotReceiving as error:
         raise HTTPException(HTTPStatus.CONFLICT, str(error)) from error
+    audit.released(caller, audited_study(session, study_instance_uid))
+    return release

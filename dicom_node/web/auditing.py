@@ -1,0 +1,95 @@
+"""What of the web side is an audit event: logins, views of a patient, downloads, and what was changed."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dicom_node.audit import message
+from dicom_node.audit.message import Action, AuditCode, AuditedStudy, AuditEvent, Outcome, Participant
+from dicom_node.audit.trail import AuditTrail
+from dicom_node.database import now
+from dicom_node.web.callers import Caller
+
+SAME_VIEW = timedelta(minutes=5)
+"""A page brings itself up to date every few seconds; who looks on for so long is written down again."""
+
+
+class Audit:
+    """Writes the web side's audit events."""
+
+    def __init__(self, trail: AuditTrail, node: str) -> None:
+        self._trail = trail
+        self._node = Participant(node, is_requestor=False, role=message.APPLICATION)
+        self._views: dict[tuple[str, str, str], datetime] = {}
+        self._lock = threading.Lock()
+
+    def login(self, name: str, address: str, *, accepted: bool) -> None:
+        """Somebody logged in, or tried to."""
+        self._record(message.USER_AUTHENTICATION, Action.EXECUTE, name, address, message.LOGIN, accepted=accepted)
+
+    def logout(self, caller: Caller) -> None:
+        """A user logged out."""
+        self._record(message.USER_AUTHENTICATION, Action.EXECUTE, caller.name, caller.address, message.LOGOUT)
+
+    def password_changed(self, caller: Caller) -> None:
+        """A user has another password."""
+        self._record(
+            message.SECURITY_ALERT,
+            Action.EXECUTE,
+            caller.name,
+            caller.address,
+            message.USER_SECURITY_ATTRIBUTES_CHANGED,
+            note="own password changed",
+        )
+
+    def viewed(self, caller: Caller, study: AuditedStudy) -> None:
+        """A patient's study was shown; within ``SAME_VIEW`` the same again is no new event."""
+        at, key = now(), (caller.name, caller.address, study.study_instance_uid)
+        with self._lock:
+            if key in self._views and at - self._views[key] < SAME_VIEW:
+                return
+            self._views = {seen: when for seen, when in self._views.items() if at - when < SAME_VIEW} | {key: at}
+        self._record(message.INSTANCES_ACCESSED, Action.READ, caller.name, caller.address, study=study)
+
+    def downloaded(self, caller: Caller, study: AuditedStudy) -> None:
+        """A result object was given out as a file."""
+        self._record(message.EXPORT, Action.READ, caller.name, caller.address, study=study)
+
+    def released(self, caller: Caller, study: AuditedStudy) -> None:
+        """A study was said to be complete."""
+        self._record(
+            message.INSTANCES_ACCESSED,
+            Action.UPDATE,
+            caller.name,
+            caller.address,
+            study=study,
+            note="released for analysis",
+        )
+
+    def _record(
+        self,
+        event: AuditCode,
+        action: Action,
+        name: str,
+        address: str,
+        event_type: AuditCode | None = None,
+        *,
+        study: AuditedStudy | None = None,
+        note: str = "",
+        accepted: bool = True,
+    ) -> None:
+        somebody = Participant(name, is_requestor=True, address=address)
+        outcome = Outcome.SUCCESS if accepted else Outcome.MINOR_FAILURE
+        self._trail.record(AuditEvent(event, action, now(), (somebody, self._node), event_type, outcome, note, study))
+
+
+def _audit(request: Request) -> Audit:
+    audit: Audit = request.app.state.audit
+    return audit
+
+
+CurrentAudit = Annotated[Audit, Depends(_audit)]
