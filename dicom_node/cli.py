@@ -97,7 +97,7 @@ def serve(config: ConfigOption = None) -> None:
         soft_wrap=True,
     )
     _greet(settings)
-    supervise(config_path(config))
+    supervise(config_path(config), settings.receive.processes)
 
 
 @app.command()

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -116,11 +125,15 @@ class ReceiveSection(_Section):
     port: Port = 11112
     plain: bool = True
     tls: ReceiverTls | None = None
-    senders: Literal["any", "listed"] = "any"
+    senders: Literal["any", "listed", "listed-hosts"] = "any"
+    networks: tuple[IPvAnyNetwork, ...] = ()
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 50
+    maximum_associations_per_peer: Annotated[int, Field(ge=1, le=1000)] = 20
     maximum_pdu_size: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     maximum_object_megabytes: Annotated[int, Field(ge=1)] = 8192
+    request_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     network_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     minimum_free_megabytes: Annotated[int, Field(ge=0)] = 2048
     maximum_disk_percent: Annotated[int, Field(ge=1, le=100)] = 90
 
@@ -248,8 +261,9 @@ class Config(BaseSettings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"peer names must differ; repeated: {', '.join(repeated)}")
-        if self.receive.senders == "listed" and not any(peer.sends for peer in self.peers):
-            raise ValueError("receive.senders is 'listed' but no peer has 'sends: true': nobody could send")
+        if self.receive.senders != "any" and not any(peer.sends for peer in self.peers):
+            mode = self.receive.senders
+            raise ValueError(f"receive.senders is '{mode}' but no peer has 'sends: true': nobody could send")
         return self
 
     @property

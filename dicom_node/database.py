@@ -268,7 +268,11 @@ class EventRow(Base):
 
 
 class RefusalRow(Base):
-    """Something the receiver refused: an association (``status`` None) or an object."""
+    """What the receiver refused a peer for one reason within a minute: associations (``status`` None) or objects.
+
+    ``code`` is the reason's value (``receive/refusal.py``), ``reason`` the text of the first of ``count`` refusals,
+    ``at`` the time of the last.
+    """
 
     __tablename__ = "refusals"
 
@@ -278,7 +282,9 @@ class RefusalRow(Base):
     address: Mapped[str] = mapped_column(sa.String(64))
     sop_instance_uid: Mapped[str] = mapped_column(sa.Text, default="")
     status: Mapped[int | None]
+    code: Mapped[str] = mapped_column(sa.String(32), default="", server_default="")
     reason: Mapped[str] = mapped_column(sa.Text)
+    count: Mapped[int] = mapped_column(default=1, server_default="1")
 
 
 class CommitmentRequestRow(Base):

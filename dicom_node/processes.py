@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 import warnings
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from dicom_node.archive.archive import Archive, RefusalTable
+from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
+from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
 from dicom_node.database import Database
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FLUSH_EVERY_SECONDS = 5.0
 _SWEEP_EVERY_SECONDS = 600.0
 _UNFINISHED_AFTER_SECONDS = 900.0
 
@@ -50,11 +53,17 @@ def run_receiver(config: Config) -> None:
     database.create_tables()
     store = InstanceStore(config.instances_folder, config.incoming_folder)
     store.sweep()
-    receiver = Receiver(config, Archive(store, InstanceIndex(database)), RefusalTable(database))
+    refusals = RefusalTable(database)
+    receiver = Receiver(config, Archive(store, InstanceIndex(database)), refusals)
     receiver.start()
-    while not stopping.wait(_SWEEP_EVERY_SECONDS):
-        store.sweep(_UNFINISHED_AFTER_SECONDS)
+    swept = time.monotonic()
+    while not stopping.wait(_FLUSH_EVERY_SECONDS):
+        refusals.flush()
+        if time.monotonic() - swept >= _SWEEP_EVERY_SECONDS:
+            store.sweep(_UNFINISHED_AFTER_SECONDS)
+            swept = time.monotonic()
     receiver.stop()
+    refusals.flush()
     database.close()
 
 

@@ -68,11 +68,12 @@ class Child:
             self._process.wait()
 
 
-def supervise(config_path: Path | None) -> None:
-    """Run receiver, worker and web until SIGTERM or SIGINT; each is started again when it ends."""
+def supervise(config_path: Path | None, receivers: int = 1) -> None:
+    """Run receiver (``receivers`` of them), worker and web until SIGTERM or SIGINT; each is started again."""
     options = ["--config", str(config_path)] if config_path is not None else []
     children = [
-        Child(name, [sys.executable, "-m", "dicom_node", name, *options]) for name in ("receiver", "worker", "web")
+        Child(name, [sys.executable, "-m", "dicom_node", name, *options])
+        for name in (*["receiver"] * receivers, "worker", "web")
     ]
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

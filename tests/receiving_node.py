@@ -11,8 +11,9 @@ from pydicom import Dataset, FileMetaDataset, uid
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context
 
-from dicom_node.archive.archive import Archive, RefusalTable
+from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
+from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
 from dicom_node.database import Database, InstanceRow

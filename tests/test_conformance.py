@@ -69,6 +69,8 @@ def test_the_stated_defaults_are_those_of_the_configuration() -> None:
     for value in (
         config.receive.port,
         config.receive.maximum_associations,
+        config.receive.maximum_associations_per_peer,
+        f"{config.receive.request_timeout_seconds:g} s",
         config.receive.maximum_pdu_size,
         f"{config.receive.network_timeout_seconds:g} s",
     ):

@@ -95,7 +95,6 @@ class NodeUnderTest:
 
     def close(self) -> None:
         self.rest()
-        self._index.close()
         self.database.close()
 
 

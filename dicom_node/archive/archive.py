@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dicom_node.archive.header import read_header
 from dicom_node.archive.index import IndexEntry, InstanceIndex
 from dicom_node.archive.store import InstanceStore
-from dicom_node.database import Database, InstanceRow, RefusalRow, SeriesRow, now
+from dicom_node.database import InstanceRow, SeriesRow
 from dicom_node.domain import Association, Instance, Series, Study
-from dicom_node.receive.refusal import Reason
-
-log = logging.getLogger(__name__)
 
 
 class Archive:
@@ -36,29 +31,6 @@ class Archive:
         self._index.check(header)
         relative, size = self._store.keep(path, header)
         self._index.add(IndexEntry(header, association, relative, size, self._store.folder / relative))
-
-
-class RefusalTable:
-    """Writes refusals where the status page finds them."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def record(self, association: Association, reason: Reason, text: str, sop_instance_uid: str = "") -> None:
-        """Write down one refusal. A database that cannot be written is logged: the sender is answered all the same."""
-        row = RefusalRow(
-            at=now(),
-            calling_ae_title=association.calling_ae_title,
-            address=association.address,
-            sop_instance_uid=sop_instance_uid,
-            status=reason.status,
-            reason=text,
-        )
-        try:
-            with self._database.session.begin() as session:
-                session.add(row)
-        except SQLAlchemyError:
-            log.exception("a refusal could not be written down")
 
 
 def load_study(session: Session, study_instance_uid: str, folder: Path, last_instance_id: int | None = None) -> Study:

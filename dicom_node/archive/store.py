@@ -50,16 +50,34 @@ class InstanceStore:
         return str(relative), size
 
     def sweep(self, older_than_seconds: float = 0.0) -> int:
-        """Remove what broken associations left in the incoming folder; returns how many files went."""
+        """Remove what broken associations left in the incoming folder; returns how many files went.
+
+        Files of another receiver process that still runs on this machine are left to it until they are old.
+        """
         removed = 0
         horizon = time.time() - older_than_seconds
+        fresh_too = older_than_seconds == 0.0
         for path in self._incoming.iterdir():
-            if path.is_file() and path.stat().st_mtime <= horizon:
+            if path.is_file() and path.stat().st_mtime <= horizon and not (fresh_too and _has_owner(path)):
                 path.unlink(missing_ok=True)
                 removed += 1
         if removed:
             log.info("removed %d unfinished files from %s", removed, self._incoming)
         return removed
+
+
+def _has_owner(path: Path) -> bool:
+    """Whether another process that runs here writes the file; ``receive/incoming.py`` names files by process."""
+    process, _, _ = path.name.partition("-")
+    if not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _link(path: Path, target: Path) -> bool:

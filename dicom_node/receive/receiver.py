@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,14 +13,17 @@ from typing import Any, Protocol
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
+from pynetdicom.association import Association as DicomAssociation
 
 from dicom_node.config import Config
 from dicom_node.disk import disk_space
 from dicom_node.domain import Association
+from dicom_node.receive.admission import admit, admit_connection
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.incoming import IncomingFile, file_meta
 from dicom_node.receive.refusal import Reason, Refused
 from dicom_node.receive.server import serve
+from dicom_node.receive.upper_layer import CutOff
 from dicom_node.tls import receiver_context, what_went_wrong
 from dicom_node.transport import VERIFICATION, identify
 
@@ -26,12 +31,13 @@ log = logging.getLogger(__name__)
 
 SUCCESS = 0x0000
 
-_REJECTIONS: dict[tuple[int | None, int | None], tuple[Reason, str]] = {
-    (1, 3): (Reason.UNLISTED_SENDER, "its calling AE title is not listed as a sender"),
-    (1, 7): (Reason.WRONG_CALLED_AE_TITLE, "it called an AE title that is not the node's"),
-    (3, 2): (Reason.TOO_MANY_ASSOCIATIONS, "too many associations are open (receive.maximum_associations)"),
+_CUT_OFF = {
+    CutOff.SILENT: (
+        Reason.SENDER_SILENT,
+        "association ended: nothing came for longer than receive.network_timeout_seconds",
+    ),
+    CutOff.PDU_TOO_LONG: (Reason.PDU_TOO_LONG, "association aborted: a PDU was longer than receive.maximum_pdu_size"),
 }
-"""Reject source and diagnostic (PS3.8 9.3.4) in words."""
 
 
 class InstanceSink(Protocol):
@@ -59,7 +65,9 @@ class Receiver:
         self._config = config
         self._sink = sink
         self._refusals = refusals
-        self._servers: list[Any] = []
+        self._entity = AE(ae_title=config.node.ae_title)
+        self._admission = threading.Lock()
+        self._admitted: list[DicomAssociation] = []
 
     def start(self) -> None:
         """Listen. Returns at once; associations run in threads of their own.
@@ -69,41 +77,38 @@ class Receiver:
             ConfigurationError: the certificate for TLS cannot be used.
         """
         settings = self._config.receive
-        entity = AE(ae_title=self._config.node.ae_title)
+        entity = self._entity
         identify(entity)
-        entity.maximum_associations = settings.maximum_associations
+        entity.maximum_associations = 2 * settings.maximum_associations  # decided in _on_requested
         entity.maximum_pdu_size = settings.maximum_pdu_size
+        entity.acse_timeout = settings.request_timeout_seconds
         entity.network_timeout = settings.network_timeout_seconds
-        entity.require_called_aet = True
-        if settings.senders == "listed":
-            entity.require_calling_aet = [peer.ae_title for peer in self._config.peers if peer.sends]
         entity.add_supported_context(VERIFICATION)
         for sop_class in ACCEPTED_SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_REJECTED, self._on_rejected),
+            (evt.EVT_CONN_CLOSE, self._on_closed),
             (evt.EVT_C_STORE, self._on_store),
         ]
         for port, context in self._listeners():
-            self._servers.append(
-                serve(
-                    entity,
-                    (settings.host, port),
-                    handlers,
-                    self._open_file,
-                    ssl_context=context,
-                    on_failed_handshake=self._on_failed_handshake,
-                )
+            serve(
+                entity,
+                (settings.host, port),
+                handlers,
+                self._open_file,
+                takes=self._takes_connection,
+                shared_port=settings.processes > 1,
+                ssl_context=context,
+                on_failed_handshake=self._on_failed_handshake,
             )
             kind = " with TLS" if context else ""
             log.info("receiving as %s on %s:%d%s", self._config.node.ae_title, settings.host, port, kind)
 
     def stop(self) -> None:
         """Stop listening and end the open associations."""
-        if self._servers:
-            self._servers[0].ae.shutdown()
-            self._servers.clear()
+        self._entity.shutdown()
 
     def _listeners(self) -> Iterator[tuple[int, ssl.SSLContext | None]]:
         """The ports, each with what is spoken there."""
@@ -121,22 +126,38 @@ class Receiver:
         content = file_meta(sop_class, sop_instance, transfer_syntax, sender)
         return IncomingFile(self._config.incoming_folder, content, self._config.receive.maximum_object_megabytes << 20)
 
+    def _takes_connection(self, address: str) -> bool:
+        refused = admit_connection(address, len(self._entity.active_associations), self._config)
+        if refused is not None:
+            self._refusals.record(Association("", "", address), *refused)
+        return refused is None
+
+    def _on_requested(self, event: evt.Event) -> None:
+        caller = _association(event.assoc)
+        with self._admission:  # of two that ask at the same moment, the second sees the first
+            self._admitted = [other for other in self._admitted if _is_open(other)]
+            others = [_association(other) for other in self._admitted]
+            rejection = admit(caller, others, self._config, _addresses)
+            if rejection is None:
+                self._admitted.append(event.assoc)
+        if rejection is not None:
+            event.assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
+            self._refusals.record(caller, rejection.reason, f"association rejected: {rejection.text}")
+
     def _on_accepted(self, event: evt.Event) -> None:
         rejected = {str(context.abstract_syntax) for context in event.assoc.rejected_contexts}
         if rejected:
             names = ", ".join(sorted(UID(uid).name for uid in rejected))
             text = f"not accepted, as class or in the syntaxes offered: {names}"
-            self._refusals.record(_association(event), Reason.CONTEXT_NOT_ACCEPTED, text)
+            self._refusals.record(_association(event.assoc), Reason.CONTEXT_NOT_ACCEPTED, text)
 
-    def _on_rejected(self, event: evt.Event) -> None:
-        answer = event.assoc.acceptor.primitive
-        key = (answer.result_source, answer.diagnostic) if answer is not None else (None, None)
-        unknown = (Reason.ASSOCIATION_REJECTED, f"source {key[0]}, diagnostic {key[1]}")
-        reason, text = _REJECTIONS.get(key, unknown)
-        self._refusals.record(_association(event), reason, f"association rejected: {text}")
+    def _on_closed(self, event: evt.Event) -> None:
+        upper_layer: Any = event.assoc.dul
+        if upper_layer.cut_off is not None:
+            self._refusals.record(_association(event.assoc), *_CUT_OFF[upper_layer.cut_off])
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
-        association = _association(event)
+        association = _association(event.assoc)
         uid = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
         file: Any = event.dataset_path
         try:
@@ -156,7 +177,6 @@ class Receiver:
         finally:
             if isinstance(file, IncomingFile):
                 file.discard()
-        log.warning("refused %s from %s: %s", uid, association.calling_ae_title, refusal.text)
         self._refusals.record(association, refusal.reason, refusal.text, uid)
         return _failure(refusal)
 
@@ -172,13 +192,25 @@ class Receiver:
             )
 
 
-def _association(event: evt.Event) -> Association:
-    requestor = event.assoc.requestor
+def _association(association: DicomAssociation) -> Association:
+    requestor = association.requestor
     return Association(
-        calling_ae_title=str(requestor.ae_title or "").strip(),
+        calling_ae_title=str(getattr(requestor.primitive, "calling_ae_title", "") or "").strip(),
         called_ae_title=str(getattr(requestor.primitive, "called_ae_title", "") or "").strip(),
         address=str(requestor.address or ""),
     )
+
+
+def _is_open(association: DicomAssociation) -> bool:
+    return association.is_alive() and not (association.is_released or association.is_aborted)
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        log.warning("the address of %s is unknown", host)
+        return set()
 
 
 def _failure(refusal: Refused) -> Dataset:

@@ -23,7 +23,6 @@ class Reason(StrEnum):
     TOO_MANY_ASSOCIATIONS = "too-many-associations"
     TOO_MANY_OF_ONE_PEER = "too-many-associations-of-one-peer"
     NO_TLS = "no-tls"
-    ASSOCIATION_REJECTED = "association-rejected"
     CONTEXT_NOT_ACCEPTED = "context-not-accepted"
     PDU_TOO_LONG = "pdu-too-long"
     SENDER_SILENT = "sender-silent"

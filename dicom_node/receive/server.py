@@ -45,11 +45,13 @@ class PromptServer(ThreadedAssociationServer):
         evt_handlers: list[Any],
         *,
         open_file: OpenFile,
+        takes: Callable[[str], bool],
         shared_port: bool,
         on_failed_handshake: FailedHandshake,
     ) -> None:
         self.open_file = open_file
         self.on_failed_handshake = on_failed_handshake
+        self._takes = takes
         self._shared_port = shared_port
         super().__init__(entity, address, ae_title, contexts, ssl_context, evt_handlers, _PromptRequestHandler)
 
@@ -69,6 +71,10 @@ class PromptServer(ThreadedAssociationServer):
             connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether the connection is taken; one that is not is closed before a byte is read."""
+        return self._takes(client_address[0])
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that failed before its association began is no news."""
 
@@ -82,6 +88,7 @@ class _PromptRequestHandler(RequestHandler):
                 self.request.do_handshake()
             except OSError as error:
                 self.server.on_failed_handshake(str(self.client_address[0]), error)
+                self.server.shutdown_request(self.request)
                 return
         super().handle()
 
@@ -112,11 +119,12 @@ def serve(
     handlers: Sequence[Any],
     open_file: OpenFile,
     *,
+    takes: Callable[[str], bool] = lambda _: True,
     shared_port: bool = False,
     ssl_context: ssl.SSLContext | None = None,
     on_failed_handshake: FailedHandshake = lambda _address, _error: None,
 ) -> PromptServer:
-    """Listen at ``address`` in a thread; ``shutdown`` of what is returned ends it.
+    """Listen at ``address`` in a thread, for connections from addresses that ``takes`` agrees to.
 
     ``on_failed_handshake`` is told the address of a caller with whom no TLS came about, and why.
 
@@ -136,6 +144,7 @@ def serve(
         ssl_context=ssl_context,
         server_class=PromptServer,
         open_file=open_file,
+        takes=takes,
         shared_port=shared_port,
         on_failed_handshake=on_failed_handshake,
     )

@@ -20,6 +20,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Protocol
 
 from pydicom.uid import UID
@@ -45,6 +46,13 @@ _LARGEST_COMMAND = 1 << 16
 _FIRST_BUFFER = 1 << 14
 
 
+class CutOff(Enum):
+    """Why the node ended an association that the peer had not."""
+
+    SILENT = "the peer sent nothing, or not the rest of a PDU, for longer than the network timeout"
+    PDU_TOO_LONG = "a PDU is longer than the node said that it takes"
+
+
 class DataSetFile(Protocol):
     """Where an arriving data set goes; it takes all pieces, whatever happens to them."""
 
@@ -68,7 +76,7 @@ class UpperLayer(DULServiceProvider):
     def __init__(self, association: PromptAssociation) -> None:
         super().__init__(association)
         self._association = association
-        self.pdu_too_long = False
+        self.cut_off: CutOff | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._poll = select.poll()
@@ -170,11 +178,13 @@ class UpperLayer(DULServiceProvider):
             kind, length = _PDU_HEADER.unpack(self._read(0, 6, deadline))
             is_data = kind == _P_DATA_TF
             if length > (self.assoc.acceptor.maximum_length if is_data else _LARGEST_CONTROL_PDU):
-                self.pdu_too_long = True
+                self.cut_off = CutOff.PDU_TOO_LONG
                 self.event_queue.put("Evt19")
                 return
             body = self._read(6, length, deadline)
-        except (OSError, EOFError):
+        except (OSError, EOFError) as error:
+            if isinstance(error, TimeoutError):
+                self.cut_off = CutOff.SILENT
             self.event_queue.put("Evt17")
             return
         try:
@@ -371,5 +381,6 @@ class PromptAssociation(Association):
                 evt.trigger(self, evt.EVT_ABORTED, {})
                 return
             if self.upper_layer.idle_timer_expired():
+                self.upper_layer.cut_off = CutOff.SILENT
                 self.abort()
                 return

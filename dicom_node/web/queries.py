@@ -245,7 +245,10 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something the receiver refused: an association (``status`` None) or an object."""
+    """What the receiver refused a peer, ``count`` times in a minute: associations (``status`` None) or objects.
+
+    ``code`` is the reason's value, ``reason`` its words; see ``receive/refusal.py``.
+    """
 
     id: int
     at: datetime
@@ -253,7 +256,9 @@ class Refusal:
     address: str
     sop_instance_uid: str
     status: int | None
+    code: str
     reason: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,7 +572,9 @@ def list_refusals(session: Session, *, before: int | None = None, limit: int = 5
             address=row.address,
             sop_instance_uid=row.sop_instance_uid,
             status=row.status,
+            code=row.code,
             reason=row.reason,
+            count=row.count,
         )
         for row in rows[:limit]
     )
@@ -576,7 +583,7 @@ def list_refusals(session: Session, *, before: int | None = None, limit: int = 5
 
 def count_refusals(session: Session, since: datetime) -> int:
     """How much was refused at or after ``since``."""
-    return session.scalar(sa.select(sa.func.count()).where(RefusalRow.at >= since)) or 0
+    return session.scalar(sa.select(sa.func.sum(RefusalRow.count)).where(RefusalRow.at >= since)) or 0
 
 
 def audited_study(session: Session, study_instance_uid: str) -> AuditedStudy:

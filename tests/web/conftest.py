@@ -35,6 +35,7 @@ from dicom_node.database import (
     now,
 )
 from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState
+from dicom_node.receive.refusal import Reason
 from dicom_node.web import create_app
 
 STUDY = "1.2.3"
@@ -155,9 +156,10 @@ class Records:
     def event(self, text: str, study: str = STUDY, age: timedelta = timedelta()) -> None:
         self.add(EventRow(study_instance_uid=study, at=self.at - age, text=text))
 
-    def refusal(self, reason: str, status: int | None = None, age: timedelta = timedelta(), **values: Any) -> None:
+    def refusal(self, text: str, reason: Reason = Reason.DAMAGED, age: timedelta = timedelta(), **values: Any) -> None:
         defaults = {"calling_ae_title": "STRANGER", "address": "10.0.0.9"}
-        self.add(RefusalRow(at=self.at - age, status=status, reason=reason, **(defaults | values)))
+        row = RefusalRow(at=self.at - age, status=reason.status, code=reason.value, reason=text, **(defaults | values))
+        self.add(row)
 
     def whole_study(self) -> str:
         """One delivered study with a row in every table."""

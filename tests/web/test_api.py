@@ -144,7 +144,7 @@ def test_peers_are_given_as_configured(client: TestClient) -> None:
 
 def test_refusals_are_paged_newest_first(client: TestClient, records: Records) -> None:
     for number in range(3):
-        records.refusal(f"reason {number}", 0xC000)
+        records.refusal(f"reason {number}")
 
     first = client.get("/api/refusals?limit=2").json()
     second = client.get("/api/refusals", params={"before": first["next"]}).json()

@@ -31,6 +31,9 @@ def upgrade() -> None:
     op.add_column("deliveries", sa.Column("committed_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_deliveries_transaction_uid", "deliveries", ["transaction_uid"])
 
+    op.add_column("refusals", sa.Column("code", sa.String(length=32), server_default="", nullable=False))
+    op.add_column("refusals", sa.Column("count", sa.Integer(), server_default="1", nullable=False))
+
     op.add_column("studies", sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True))
 
     op.create_table(

@@ -19,8 +19,6 @@ def peers(request: Request, session: ReadingSession, config: CurrentConfig, temp
     refusals = list_refusals(session).refusals
     context = {
         "backlogs": get_backlogs(session, parked_since=now() - PARKED_PERIOD),
-        "refusals": [
-            (refusal, advise(refusal.reason, refusal.status, refusal.calling_ae_title, config)) for refusal in refusals
-        ],
+        "refusals": [(refusal, advise(refusal.code, refusal.calling_ae_title, config)) for refusal in refusals],
     }
     return templates.TemplateResponse(request, "peers.html", context)
