@@ -19,12 +19,14 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain import MANUFACTURER, Finding, ImagePlane, Polygon, ResultKind
+from dicom_node.domain import MANUFACTURER, Finding, ImagePlane, ImageStack, Polygon, ResultKind
+from dicom_node.geometry import position_along_normal
 from dicom_node.results import concepts, wording
 from dicom_node.results.header import complete, patient_and_study
 from dicom_node.results.request import ResultRequest
 
 _MORPHOLOGICALLY_ABNORMAL = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
+_SAME_PLACE_MM = 1e-3
 _NO_UNITS = CodedConcept("1", "UCUM", "no units")
 
 
@@ -72,10 +74,25 @@ def segmentations(request: ResultRequest) -> list[Dataset]:
 
 def _completed(dataset: Dataset, request: ResultRequest, finding: Finding, kind: ResultKind) -> Dataset:
     """``dataset`` with our header; highdicom's random name for the organization of its dimensions made ours."""
+    _add_slice_thickness(dataset, request.stack)
     dimensions = request.identity(kind).dimension_organization_uid(kind, finding.number)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
     return complete(dataset, request.provenance(kind), kind, finding_number=finding.number)
+
+
+def _add_slice_thickness(dataset: Dataset, stack: ImageStack) -> None:
+    """Slice Thickness (PS3.3 C.7.6.16.2.1), which a volume has to state: the slices' distance where no source does."""
+    (measures,) = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    if measures.get("SliceThickness"):
+        return
+    places = [
+        position_along_normal(plane.position, plane.orientation)
+        for plane in stack.planes
+        if plane.position is not None and plane.orientation is not None
+    ]
+    if distances := [step for step in np.diff(np.sort(places)) if step > _SAME_PLACE_MM]:
+        measures.SliceThickness = f"{np.median(distances):.6g}"
 
 
 def _placed(request: ResultRequest, indices: Iterable[int]) -> list[int]:

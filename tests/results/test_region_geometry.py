@@ -154,6 +154,15 @@ def test_slices_at_one_position_share_a_frame(kind: str) -> None:
     assert made.NumberOfFrames == 1
 
 
+@pytest.mark.parametrize(("stated", "written"), [(3, 3), (None, 2)])
+def test_slice_thickness_is_the_slices_distance_where_the_source_states_none(stated: int | None, written: int) -> None:
+    stack, (source,) = cases.enhanced_ct()
+    source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = stated
+    for made in cases.built(stack, [source], cases.finding(stack, key_indices=(4, 1)), kinds=("PM", "SEG")):
+        (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+        assert measures.SliceThickness == written
+
+
 def test_projections_have_neither_map_nor_segmentation() -> None:
     stack, sources = cases.radiograph()
     assert cases.built(stack, sources, cases.finding(stack), kinds=("PM", "SEG")) == []
