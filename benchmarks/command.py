@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, str] = {
     "faults": "benchmarks.faults",
     "receive": "benchmarks.receive",
     "receive-large": "benchmarks.receive_large",
+    "study": "benchmarks.study",
 }
 """Name on the command line to module."""
 

@@ -78,7 +78,7 @@ def run_worker(config: Config) -> None:
     stopping = _stop_event()
     database = Database(config.database_url)
     database.create_tables()
-    worker = Worker(config, database, _load_models(config))
+    worker = Worker(config, database, load_models(config))
     worker.start()
     stopping.wait()
     worker.stop()
@@ -97,7 +97,7 @@ def run_web(config: Config) -> None:
     log.info("status page: %s", config.web_url)
     tls = config.web.tls
     uvicorn.run(
-        create_app(config, database, _load_models(config) if config.web.predict else None),
+        create_app(config, database, load_models(config) if config.web.predict else None),
         host=config.web.host,
         port=config.web.port,
         ssl_certfile=tls.certificate if tls else None,
@@ -109,7 +109,12 @@ def run_web(config: Config) -> None:
     database.close()
 
 
-def _load_models(config: Config) -> Models:
+def load_models(config: Config) -> Models:
+    """The models of the models folder, loaded and warm.
+
+    Raises:
+        BundleError: there is no models folder.
+    """
     # Takes seconds to import; only two processes need it.
     from dicom_node.inference.backends.choice import Backend
     from dicom_node.inference.models import Models

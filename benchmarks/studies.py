@@ -1,0 +1,65 @@
+"""The studies that are sent: synthetic ones, or real files, each time under new UIDs, and their sender."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import generate_uid
+from pynetdicom import AE, evt
+
+from dicom_node.transport import send_without_delay
+
+
+def read_study(folder: Path) -> list[Dataset]:
+    """The files of one series, in the order of their names."""
+    return [dcmread(path) for path in sorted(folder.iterdir()) if path.is_file()]
+
+
+def renamed(study: Sequence[Dataset], accession_number: str = "") -> list[Dataset]:
+    """The same images as another study: they share their pixels, not their UIDs."""
+    study_uid, series_uid = generate_uid(), generate_uid()
+    renamed = []
+    for source in study:
+        dataset = Dataset(source)
+        dataset.file_meta = FileMetaDataset(source.file_meta)
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.AccessionNumber = accession_number
+        renamed.append(dataset)
+    return renamed
+
+
+class Modality:
+    """A sender that keeps no association open between studies."""
+
+    def __init__(self, port: int, called_ae_title: str = "DICOMNODE", ae_title: str = "MODALITY") -> None:
+        self._port, self._called = port, called_ae_title
+        self._entity = AE(ae_title)
+        self._entity.maximum_pdu_size = 131072
+
+    def send(self, study: Sequence[Dataset]) -> float:
+        """Send a study over one association; returns when its last image was acknowledged (``time.perf_counter``).
+
+        Raises:
+            RuntimeError: the node took no association, or not every image.
+        """
+        self._entity.requested_contexts = []
+        for sop_class, syntax in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in study}:
+            self._entity.add_requested_context(sop_class, syntax)
+        association = self._entity.associate(
+            "127.0.0.1", self._port, ae_title=self._called, evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)]
+        )
+        if not association.is_established:
+            raise RuntimeError("the node took no association")
+        try:
+            for dataset in study:
+                status = association.send_c_store(dataset)
+                if "Status" not in status or status.Status != 0:
+                    raise RuntimeError(f"an image was not taken: {status}")
+            return time.perf_counter()
+        finally:
+            association.release()
