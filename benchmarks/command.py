@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "receive": "benchmarks.receive",
     "receive-large": "benchmarks.receive_large",
     "study": "benchmarks.study",
+    "http": "benchmarks.http",
 }
 """Name on the command line to module."""
 

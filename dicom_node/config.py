@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError
 
 from dicom_node.domain import ResultKind
+from dicom_node.manifest import Condition
 
 CONFIG_VARIABLE = "DICOM_NODE_CONFIG"
 DEFAULT_CONFIG_PATH = Path("config/node.yaml")
@@ -81,6 +82,7 @@ class Peer(_Section):
     port: Port
     tls: PeerTls | None = None
     sends: bool = False
+    urgent: bool = False
     receives_results: bool = False
     results: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = (
         ResultKind.STRUCTURED_REPORT,
@@ -167,6 +169,10 @@ class WorkerSection(_Section):
     backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 1
+    urgent: tuple[Condition, ...] = (
+        Condition(attribute="RequestedProcedurePriority", in_=("STAT", "HIGH")),
+        Condition(attribute="StudyPriorityID", in_=("STAT", "HIGH")),
+    )
     series_limit_seconds: Annotated[float, Field(gt=0)] = 900.0
     maximum_series_megabytes: Annotated[int, Field(ge=1)] = 4096
 

@@ -6,23 +6,25 @@ results are derived from their inputs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
 from pydicom import Dataset
 
 from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, options_for, read_series
-from dicom_node.archive.archive import load_study
+from dicom_node.archive.archive import first_instances, load_study
 from dicom_node.config import Config, Peer
-from dicom_node.database import AnalysisRow, Database, ResultRow, now
+from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
 from dicom_node.deliver import ledger
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender
@@ -38,6 +40,7 @@ from dicom_node.domain import (
 )
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
+from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
@@ -48,6 +51,7 @@ from dicom_node.studies.completeness import WaitingStudy, complete_because, wait
 from dicom_node.studies.headers import SeriesHeaders, read_series_headers
 from dicom_node.studies.selection import select_series
 from dicom_node.studies.size import decoded_megabytes
+from dicom_node.studies.urgency import urgent_because
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ _ANALYSE_POLL_SECONDS = 0.05
 _DELIVER_POLL_SECONDS = 0.5
 """A look at the studies' rows costs 0.3 ms of a processor, a poll of an empty queue 3 ms."""
 _CONCURRENT_DELIVERIES = 4
+_URGENT, _ROUTINE = 1, 2  # of those that wait the lowest number begins first, then the one that waits longest
 _RECOVERY_ATTEMPTS = 50  # a backstop: what ends the worker while it reads a study is counted by Isolation
 _LOOK_FOR_DEAD_SECONDS = 2.0
 _WITHOUT_RESULT = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
@@ -384,6 +389,12 @@ def _after(at: datetime, seconds: float | None) -> datetime | None:
     return None if seconds is None else at + timedelta(seconds=seconds)
 
 
+def _headers(paths: Iterable[Path]) -> Iterator[Dataset]:
+    for path in paths:
+        with contextlib.suppress(UnreadableHeader):
+            yield read_header(path)
+
+
 class StudyWatcher:
     """Looks for studies that have become complete and begins their analysis; ends those whose workflow is dead.
 
@@ -392,7 +403,8 @@ class StudyWatcher:
     because an analysis is named after its inputs and begins once.
     """
 
-    def __init__(self, config: Config, database: Database, begin: Callable[[str, str, int], None]) -> None:
+    def __init__(self, config: Config, database: Database, begin: Callable[[str, str, int, int], None]) -> None:
+        self._config = config
         self._settings = config.completeness
         self._database = database
         self._begin = begin
@@ -445,16 +457,19 @@ class StudyWatcher:
             digest = input_digest(held.sop_instance_uids)
             name = analyses.analysis_id(uid, digest)
             known = session.get(AnalysisRow, name) is not None
+            sender = session.get_one(StudyRow, uid).calling_ae_title
+            first = first_instances(session, uid, self._config.instances_folder)
         if known:
             with self._database.session.begin() as session:
                 analyses.resume_state(session, uid, name)
             return
         # Enqueued first: if the process ends between the two, the next look enqueues the same name again, which
         # does nothing. The other way round a study could be marked as queued and never be.
-        self._begin(uid, digest, held.last_instance_id)
+        urgent = urgent_because(self._config, sender, _headers(first))
+        self._begin(uid, digest, held.last_instance_id, _ROUTINE if urgent is None else _URGENT)
         with self._database.session.begin() as session:
             if analyses.mark_queued(session, uid, study.last_received_at, name):
-                analyses.add_event(session, uid, f"Complete: {reason}.")
+                analyses.add_event(session, uid, f"Complete: {reason if urgent is None else f'{reason}; {urgent}'}.")
 
 
 class Worker:
@@ -493,10 +508,11 @@ class Worker:
         self._workflow.isolation.forgive()
         DBOS.destroy()
 
-    def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
+    def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int, priority: int) -> None:
         if self._analyse_queue is None:
             raise RuntimeError("the analysis queue is registered when the worker starts")
-        with SetWorkflowID(analyses.analysis_id(study_instance_uid, digest)):
+        name = analyses.analysis_id(study_instance_uid, digest)
+        with SetWorkflowID(name), SetEnqueueOptions(priority=priority):
             self._analyse_queue.enqueue(self._workflow.analyse, study_instance_uid, digest, last_instance_id)
 
 

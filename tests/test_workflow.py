@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,9 +54,8 @@ class NodeUnderTest:
         )
         self.database = Database(self.config.database_url)
         self.database.create_tables()
-        self._index = InstanceIndex(self.database)
         store = InstanceStore(self.config.instances_folder, self.config.incoming_folder)
-        self._archive = Archive(store, self._index)
+        self._archive = Archive(store, InstanceIndex(self.database))
         self.worker: Worker | None = None
 
     def work(self, reader: StandInReader | None = None, **unavailable: str) -> None:
@@ -388,3 +388,26 @@ def test_results_without_a_destination_are_kept_and_the_study_says_what_to_do(
     assert "receives_results" in node.wait_for(uid, StudyState.FAILED).reason
     assert len(node.rows(ResultRow)) == 2
     assert all((node.config.results_folder / row.path).is_file() for row in node.rows(ResultRow))
+
+
+def test_an_urgent_study_overtakes_those_that_wait(
+    start: Start, storage_scp: ProgrammableStorage, phantom_abdomen_ct: list[Dataset]
+) -> None:
+    node = start(storage_scp.port)
+    go_on = threading.Event()
+    node.work(StandInReader(lambda: go_on.wait(60)))  # type: ignore[arg-type, return-value]
+
+    def receive(number: int, priority: str) -> str:
+        uids = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), f"1.2.3.{number}")
+        uid = node.receive([_with(phantom_abdomen_ct[0], RequestedProcedurePriority=priority, **uids)])
+        node.wait_for(uid, StudyState.QUEUED, StudyState.ANALYSING)
+        return uid
+
+    under_way = receive(1, "ROUTINE")
+    node.wait_for(under_way, StudyState.ANALYSING)
+    waiting, urgent = receive(2, "ROUTINE"), receive(3, "STAT")
+    go_on.set()
+    node.wait_for(waiting, StudyState.DELIVERED)
+
+    read = [row.analysis_id.split("-")[0] for row in node.rows(FindingRow)]
+    assert read == [under_way, urgent, waiting]

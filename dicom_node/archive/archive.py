@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.archive.header import read_header
@@ -31,6 +31,16 @@ class Archive:
         self._index.check(header)
         relative, size = self._store.keep(path, header)
         self._index.add(IndexEntry(header, association, relative, size, self._store.folder / relative))
+
+
+def first_instances(session: Session, study_instance_uid: str, folder: Path) -> list[Path]:
+    """The file of the first instance to be analysed of each series, below ``folder``."""
+    firsts = (
+        select(func.min(InstanceRow.id))
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.analysable)
+        .group_by(InstanceRow.series_instance_uid)
+    )
+    return [folder / path for path in session.scalars(select(InstanceRow.path).where(InstanceRow.id.in_(firsts)))]
 
 
 def load_study(session: Session, study_instance_uid: str, folder: Path, last_instance_id: int | None = None) -> Study:
