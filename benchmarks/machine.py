@@ -36,6 +36,12 @@ def first_line(command: Sequence[str]) -> str:
     return lines[0].strip() if lines and done.returncode == 0 else ""
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time, user and system, that a process and its children that ended have taken (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.instances import write_ct_instances
-from benchmarks.machine import first_line
+from benchmarks.machine import first_line, processor_seconds
 from benchmarks.report import Report
 from benchmarks.rounds import interleaved
 from benchmarks.storage_scps import NAGLE_OFF, NodeReceiver, OrthancScp, PlainPynetdicom, StorageScp, Storescp, missing
@@ -72,7 +72,10 @@ def _measure(
     folder: Path,
 ) -> None:
     parts = _parts(files, associations, folder)
-    competitors = {name: partial(_timed, make, parts, len(files), folder) for name, make in scps.items()}
+    processor: dict[str, list[float]] = {name: [] for name in scps}
+    competitors = {
+        name: partial(_timed, make, parts, len(files), folder, processor[name]) for name, make in scps.items()
+    }
     figures = interleaved(competitors, rounds)
     node = median(figures["dicom-node"]) if "dicom-node" in figures else None
     for name, seconds in figures.items():
@@ -87,6 +90,7 @@ def _measure(
                 "max": max(seconds),
                 "MB/s": megabytes / middle,
                 "ms each": middle / len(files) * 1e3,
+                "CPU ms each": median(processor[name]) / len(files) * 1e3,
                 "node / this": node / middle if node is not None else None,
             }
         )
@@ -104,13 +108,17 @@ def _parts(files: list[Path], associations: int, folder: Path) -> list[Path]:
     return parts
 
 
-def _timed(make: ScpMaker, parts: list[Path], count: int, folder: Path) -> float:
-    """Seconds from starting the senders to the end of the last; the SCP must then hold every instance."""
+def _timed(make: ScpMaker, parts: list[Path], count: int, folder: Path, processor: list[float]) -> float:
+    """Seconds from starting the senders to the end of the last; the SCP must then hold every instance.
+
+    What the SCP took of the processor meanwhile, in seconds, is added to ``processor``.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as own, make(Path(own)) as scp:
-        started = time.perf_counter()
+        used, started = processor_seconds(scp.process.pid), time.perf_counter()
         senders = [send(scp, part) for part in parts]
         statuses = [sender.wait() for sender in senders]
         seconds = time.perf_counter() - started
+        processor.append(processor_seconds(scp.process.pid) - used)
         if any(statuses) or scp.held() != count:
             raise RuntimeError(
                 f"{scp.process.name} holds {scp.held()} of {count} instances. {scp.process.last_words()}"
