@@ -47,7 +47,7 @@ def _run_with_models(run: Callable[[Config], None], config: Path | None) -> None
 
 def _run(run: Callable[[Config], None], config: Path | None) -> None:
     from dicom_node.database import NewerDatabase
-    from dicom_node.processes import configure_logging
+    from dicom_node.logs import configure_logging
 
     settings = read_config(config)
     configure_logging(settings.node.log_level)
@@ -85,7 +85,7 @@ def _greet(settings: Config) -> None:
 @app.command()
 def serve(config: ConfigOption = None) -> None:
     """Run the whole node: receiver, worker and web, kept alive by one supervisor."""
-    from dicom_node.processes import configure_logging
+    from dicom_node.logs import configure_logging
     from dicom_node.supervisor import supervise
 
     settings = read_config(config)
@@ -218,8 +218,8 @@ def analyze(
     config: ConfigOption = None,
 ) -> None:
     """Analyse DICOM files offline, by the same stages, and write the result objects into a folder."""
+    from dicom_node.logs import configure_logging
     from dicom_node.offline import OfflineError, analyze_files
-    from dicom_node.processes import configure_logging
 
     settings = read_config(config)
     configure_logging("WARNING")
@@ -246,8 +246,8 @@ def predict(
     config: ConfigOption = None,
 ) -> None:
     """Score single images: one row a file, with the calibrated probability of each class, or why it was refused."""
+    from dicom_node.logs import configure_logging
     from dicom_node.offline import OfflineError, predict_files
-    from dicom_node.processes import configure_logging
 
     settings = read_config(config)
     configure_logging("WARNING")

@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 import time
-import warnings
 from typing import TYPE_CHECKING
 
 from dicom_node.archive.archive import Archive
@@ -26,17 +25,6 @@ log = logging.getLogger(__name__)
 _FLUSH_EVERY_SECONDS = 5.0
 _SWEEP_EVERY_SECONDS = 600.0
 _UNFINISHED_AFTER_SECONDS = 900.0
-
-
-def configure_logging(level: str) -> None:
-    """Log to standard error. Libraries that would print data sets or their values are kept quiet: no PHI in logs."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    logging.getLogger("highdicom").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 def run_receiver(config: Config) -> None:

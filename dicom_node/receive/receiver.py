@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -158,7 +159,7 @@ class Receiver:
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         association = _association(event.assoc)
-        uid = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
+        uid = _as_uid(getattr(event.request, "AffectedSOPInstanceUID", ""))
         file: Any = event.dataset_path
         try:
             if not isinstance(file, IncomingFile):
@@ -190,6 +191,12 @@ class Receiver:
                 Reason.DISK_FULL,
                 f"disk almost full: {disk.free_megabytes} MB free, {disk.needed_megabytes} MB needed",
             )
+
+
+def _as_uid(value: object) -> str:
+    """The UID of a request, for log and status page; what is none may be anything, a patient's name included."""
+    text = str(value or "")
+    return text if re.fullmatch(r"[0-9.]{1,64}", text) else "an object without valid UID"
 
 
 def _association(association: DicomAssociation) -> Association:
