@@ -18,6 +18,7 @@ from benchmarks.report import Report
 
 BENCHMARKS: dict[str, str] = {
     "faults": "benchmarks.faults",
+    "fuzz": "benchmarks.fuzz",
     "receive": "benchmarks.receive",
     "receive-large": "benchmarks.receive_large",
     "study": "benchmarks.study",
