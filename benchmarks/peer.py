@@ -9,14 +9,15 @@ from io import BytesIO
 from types import TracebackType
 from typing import Self
 
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu import A_ASSOCIATE_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_RELEASE, MaximumLengthNotification
-from pynetdicom.sop_class import CTImageStorage, Verification
+
+from dicom_node.transport import VERIFICATION
 
 ECHO_CONTEXT, EXPLICIT_CONTEXT, IMPLICIT_CONTEXT = 1, 3, 5
 _LARGEST = 16384
@@ -31,7 +32,7 @@ def associate_request(called: str) -> bytes:
     length.maximum_length_received = _LARGEST
     request.user_information = [length]
     contexts = [
-        build_context(Verification),
+        build_context(VERIFICATION),
         build_context(CTImageStorage, ExplicitVRLittleEndian),
         build_context(CTImageStorage, ImplicitVRLittleEndian),
     ]
@@ -49,7 +50,7 @@ def release_request() -> bytes:
 def echo_request(message_id: int = 1) -> bytes:
     """A C-ECHO request in a P-DATA-TF PDU."""
     request = C_ECHO()
-    request.MessageID, request.AffectedSOPClassUID = message_id, Verification
+    request.MessageID, request.AffectedSOPClassUID = message_id, VERIFICATION
     message = C_ECHO_RQ()
     message.primitive_to_message(request)
     return p_data(ECHO_CONTEXT, 0x03, encode(message.command_set, True, True) or b"")
