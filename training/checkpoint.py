@@ -49,7 +49,7 @@ class Checkpoint:
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
             raise ResumeError(f"{self.path}: cannot be read: {error}. Train without --resume.") from error
         if state.get("fingerprint") != self.fingerprint:
             raise ResumeError(

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dicom_node.inference.definition import WEIGHTS_FILE
+from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition
 from tests.training.images import write_classes
-from training.checkpoint import ResumeError
+from training.checkpoint import Checkpoint, ResumeError, training_fingerprint
+from training.configuration import load_training_configuration
+from training.labelled_images import find_labelled_images
 from training.training_run import train_bundle
 
 CPU = torch.device("cpu")
@@ -79,9 +81,19 @@ def test_a_killed_training_ends_with_the_same_weights(
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(bundle: Path, data: Path, tmp_path: Path) -> None:
-    _configure(bundle, epochs=50)
-    _kill_once_there(bundle, data, tmp_path / "run", "split1.pt")
+    definition, images = BundleDefinition.load(bundle), find_labelled_images(data / "train", ("normal", "tumor"), {})
+    checkpoint = tmp_path / "run/checkpoints/split1.pt"
+    fingerprint = training_fingerprint(definition, load_training_configuration(bundle), images)
+    Checkpoint(checkpoint, fingerprint).save({"epochs": []})
+    assert Checkpoint(checkpoint, fingerprint).load() == {"epochs": [], "fingerprint": fingerprint}
     _configure(bundle, epochs=51)
 
     with pytest.raises(ResumeError, match="another configuration"):
         train_bundle(bundle, data, tmp_path / "run", CPU, resume=True)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split1.pt").write_bytes(b"half a file")
+
+    with pytest.raises(ResumeError, match="Train without --resume"):
+        Checkpoint(tmp_path / "split1.pt", "").load()
