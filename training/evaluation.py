@@ -26,6 +26,9 @@ from training.metrics import DoubleArray, IntArray, bootstrap
 from training.plots import draw_evaluation
 from training.scores import Scores
 
+MOST_LISTED = 100
+"""More groups than this are not looked through one by one, or are images of which no patient is known."""
+
 
 def evaluate_bundle(
     folder: Path, data: Path, backend: Backend, by_group: bool, plots: Path | None = None
@@ -59,7 +62,7 @@ def report(bundle: Bundle, scores: Scores, by_group: bool) -> dict[str, Any]:
         "confusion_matrix": scores.confusion_matrix().tolist(),
         "findings": {finding.name: _finding(manifest, finding, scores) for finding in manifest.findings},
     }
-    if by_group:
+    if by_group and content["groups"] <= MOST_LISTED:
         content["by_group"] = {finding.name: _groups(manifest, finding, scores) for finding in manifest.findings}
     return content
 
