@@ -189,6 +189,7 @@ class DeliverSection(_Section):
     first_retry_seconds: Annotated[float, Field(gt=0)] = 5.0
     maximum_retry_seconds: Annotated[float, Field(gt=0)] = 600.0
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    commitment_timeout_seconds: Annotated[float, Field(gt=0)] = 3600.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

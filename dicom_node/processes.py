@@ -14,6 +14,7 @@ from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
 from dicom_node.database import Database
+from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.receive.receiver import Receiver
 from dicom_node.supervisor import end_with_supervisor
 
@@ -39,7 +40,8 @@ def run_receiver(config: Config) -> None:
     store = InstanceStore(config.instances_folder, config.incoming_folder)
     store.sweep()
     refusals = RefusalTable(database)
-    receiver = Receiver(config, Archive(store, InstanceIndex(database)), refusals)
+    archive = Archive(store, InstanceIndex(database))
+    receiver = Receiver(config, archive, refusals, CommitmentTable(config, database))
     receiver.start()
     swept = time.monotonic()
     while not stopping.wait(_FLUSH_EVERY_SECONDS):

@@ -16,6 +16,12 @@ IMPLEMENTATION_VERSION_NAME = f"DICOM-NODE_{__version__}"[:16]
 VERIFICATION = UID("1.2.840.10008.1.1")
 """Verification SOP class (PS3.4 A.4)."""
 
+STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
+"""Storage Commitment Push Model SOP class (PS3.4 J.3)."""
+
+STORAGE_COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")
+"""Its one well-known SOP instance (PS3.4 J.3.5)."""
+
 
 def identify(entity: AE) -> None:
     """Negotiate under the node's own implementation class UID and version name (PS3.7 D.3.3.2)."""

@@ -23,6 +23,7 @@ from pydicom import Dataset
 
 from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, options_for, read_series
 from dicom_node.archive.archive import first_instances, load_study
+from dicom_node.commitment import CommitmentWorkflow
 from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
 from dicom_node.deliver import ledger
@@ -315,6 +316,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
         with SetWorkflowID(_delivery_id(name, destination, 1)):
             DBOS.start_workflow(self.deliver, name, destination, 1)
 
+    def send_again(self, name: str, destination: str, attempt: int) -> None:
+        """Deliver what a destination lost."""
+        self._enqueue_delivery(name, destination, attempt, delay_seconds=None)
+
     def _enqueue_delivery(self, name: str, destination: str, attempt: int, delay_seconds: float | None) -> None:
         if self.deliver_queue is None:
             raise RuntimeError("the delivery queue is registered when the worker starts")
@@ -403,9 +408,16 @@ class StudyWatcher:
     because an analysis is named after its inputs and begins once.
     """
 
-    def __init__(self, config: Config, database: Database, begin: Callable[[str, str, int, int], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        begin: Callable[[str, str, int, int], None],
+        commitments: CommitmentWorkflow,
+    ) -> None:
         self._config = config
         self._settings = config.completeness
+        self._commitments = commitments
         self._database = database
         self._begin = begin
         self._stopping = threading.Event()
@@ -427,6 +439,7 @@ class StudyWatcher:
                 self.look(now())
                 if time.monotonic() >= next_burial:
                     self.end_dead()
+                    self._commitments.look()
                     next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
             except sa.exc.SQLAlchemyError:
                 log.exception("the database cannot be read; looking again in a moment")
@@ -480,7 +493,8 @@ class Worker:
         self._models = models
         DBOS(config=_engine_config(config))
         self._workflow = StudyWorkflow(config, database, self._models)
-        self._watcher = StudyWatcher(config, database, self._begin)
+        self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again)
+        self._watcher = StudyWatcher(config, database, self._begin, self._commitments)
         self._retention = Retention(config, database)
         self._analyse_queue: Queue | None = None
 
@@ -492,6 +506,7 @@ class Worker:
         self._workflow.deliver_queue = DBOS.register_queue(
             DELIVER_QUEUE, worker_concurrency=_CONCURRENT_DELIVERIES, polling_interval_sec=_DELIVER_POLL_SECONDS
         )
+        self._commitments.queue = self._workflow.deliver_queue
         self._analyse_queue = DBOS.register_queue(
             ANALYSE_QUEUE,
             worker_concurrency=self._config.worker.concurrent_studies,

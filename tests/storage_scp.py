@@ -29,10 +29,17 @@ class ProgrammableStorage:
     def start(self) -> Self:
         """Listen."""
         self._entity = AE(self.ae_title)
-        self._entity.supported_contexts = AllStoragePresentationContexts + VerificationPresentationContexts
-        address = ("127.0.0.1", self.port)
-        self._entity.start_server(address, block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        self._entity.supported_contexts = self.contexts()
+        self._entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=self.handlers())
         return self
+
+    def contexts(self) -> list:
+        """What it accepts."""
+        return AllStoragePresentationContexts + VerificationPresentationContexts
+
+    def handlers(self) -> list:
+        """What it answers."""
+        return [(evt.EVT_C_STORE, self._store)]
 
     def stop(self) -> None:
         """Stop listening; harmless where it does not."""

@@ -70,6 +70,7 @@ def record(
         row.last_attempt_at = at
         row.next_attempt_at = next_attempt_at if attempt.state is DeliveryState.RETRYING else None
         row.delivered_at = at if attempt.state is DeliveryState.DELIVERED else None
+        row.transaction_uid = row.committed_at = None
 
 
 def states(session: Session, analysis_id: str) -> list[tuple[str, DeliveryState, str]]:

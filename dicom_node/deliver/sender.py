@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,27 @@ import pydicom
 import pynetdicom
 from pydicom import uid
 from pydicom.errors import InvalidDicomError
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.config import ConfigurationError, Peer
-from dicom_node.deliver.outcome import judge
+from dicom_node.deliver.commitment import Answer, references
+from dicom_node.deliver.outcome import judge, status_in_words
 from dicom_node.domain import DeliveryAttempt, DeliveryState
+from dicom_node.receive.commitment import CommitmentRegister, on_event_report
 from dicom_node.tls import caller_context, try_handshake
-from dicom_node.transport import VERIFICATION, identify, send_without_delay
+from dicom_node.transport import (
+    STORAGE_COMMITMENT,
+    STORAGE_COMMITMENT_INSTANCE,
+    VERIFICATION,
+    identify,
+    send_without_delay,
+)
 
 log = logging.getLogger(__name__)
 
+_REPORT_SECONDS = 2.0  # how long an association is kept for a report that may come on it
 _MAXIMUM_CONTEXTS = 128  # PS3.8 9.3.2.2: presentation context IDs are odd and fit a byte
 _UNCOMPRESSED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 
@@ -62,6 +73,56 @@ class Sender:
         finally:
             _end(association)
 
+    def request_commitment(
+        self, peer: Peer, transaction_uid: str, instances: Sequence[tuple[str, str]], register: CommitmentRegister
+    ) -> str | None:
+        """Ask ``peer`` to commit instances (N-ACTION, PS3.4 J.3.2); what went wrong, None where it will report.
+
+        A report that comes on the same association goes to ``register``; the receiver takes others.
+        """
+        reported = threading.Event()
+
+        def report(event: evt.Event) -> tuple[int, None]:
+            answer = on_event_report(event, register)
+            reported.set()
+            return answer
+
+        association = self._associate(peer, [build_context(STORAGE_COMMITMENT)], [(evt.EVT_N_EVENT_REPORT, report)])
+        try:
+            if not association.is_established:
+                return self._why_not_established(association, peer)
+            information = references(transaction_uid, instances)
+            response, _ = association.send_n_action(information, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
+            if "Status" not in response:
+                return "no answer: connection lost, aborted or timed out"
+            if response.Status != 0x0000:
+                return f"refused: {status_in_words(response.Status)}"
+            reported.wait(_REPORT_SECONDS)
+            return None
+        except (RuntimeError, ValueError) as error:  # the association ended meanwhile
+            return f"the association ended ({type(error).__name__})"
+        finally:
+            _end(association)
+
+    def report_commitment(self, peer: Peer, answer: Answer) -> str | None:
+        """Tell ``peer`` what is held (N-EVENT-REPORT as SCP, PS3.4 J.3.3); what went wrong, None where it knows."""
+        role = build_role(STORAGE_COMMITMENT, scp_role=True)
+        association = self._associate(peer, [build_context(STORAGE_COMMITMENT)], [], [role])
+        try:
+            if not association.is_established:
+                return self._why_not_established(association, peer)
+            information = references(answer.transaction_uid, answer.committed, answer.failed)
+            response, _ = association.send_n_event_report(
+                information, 2 if answer.failed else 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
+            )
+            if "Status" not in response:
+                return "no answer: connection lost, aborted or timed out"
+            return None if response.Status == 0x0000 else f"refused: {status_in_words(response.Status)}"
+        except (RuntimeError, ValueError) as error:  # ended meanwhile, or the peer does not take the SCU role
+            return f"the report could not be sent ({error})"
+        finally:
+            _end(association)
+
     def send(self, peer: Peer, paths: Sequence[Path]) -> Iterator[tuple[Path, DeliveryAttempt]]:
         """Send Part 10 files in the transfer syntax they have; yields each file's outcome as it is known.
 
@@ -83,14 +144,21 @@ class Sender:
         finally:
             _end(association)
 
-    def _associate(self, peer: Peer, contexts: list[PresentationContext]) -> Any:
+    def _associate(
+        self,
+        peer: Peer,
+        contexts: list[PresentationContext],
+        handlers: Sequence[Any] = (),
+        roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    ) -> Any:
         return self._entity.associate(
             peer.host,
             peer.port,
             contexts=contexts,
             ae_title=peer.ae_title,
             max_pdu=self._entity.maximum_pdu_size,
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay), *handlers],
+            ext_neg=list(roles),
             tls_args=(caller_context(peer.tls), peer.host) if peer.tls else None,
         )
 

@@ -20,13 +20,14 @@ from dicom_node.config import Config
 from dicom_node.disk import disk_space
 from dicom_node.domain import Association
 from dicom_node.receive.admission import admit, admit_connection
+from dicom_node.receive.commitment import CommitmentRegister, on_action, on_event_report
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.incoming import IncomingFile, file_meta
 from dicom_node.receive.refusal import Reason, Refused
 from dicom_node.receive.server import serve
 from dicom_node.receive.upper_layer import CutOff
 from dicom_node.tls import receiver_context, what_went_wrong
-from dicom_node.transport import VERIFICATION, identify
+from dicom_node.transport import STORAGE_COMMITMENT, VERIFICATION, identify
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,15 @@ class RefusalLog(Protocol):
 class Receiver:
     """Owns the listening socket and the associations; what happens to an object is the sink's business."""
 
-    def __init__(self, config: Config, sink: InstanceSink, refusals: RefusalLog) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sink: InstanceSink,
+        refusals: RefusalLog,
+        commitments: CommitmentRegister | None = None,
+    ) -> None:
         self._config = config
+        self._commitments = commitments
         self._sink = sink
         self._refusals = refusals
         self._entity = AE(ae_title=config.node.ae_title)
@@ -93,6 +101,11 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, self._on_closed),
             (evt.EVT_C_STORE, self._on_store),
         ]
+        if self._commitments is not None:
+            # As SCP the node is asked to commit what it holds; as SCU destinations call it back, in reversed roles.
+            entity.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
+            handlers.append((evt.EVT_N_ACTION, on_action, [self._commitments]))
+            handlers.append((evt.EVT_N_EVENT_REPORT, on_event_report, [self._commitments]))
         for port, context in self._listeners():
             serve(
                 entity,

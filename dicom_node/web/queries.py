@@ -146,6 +146,7 @@ class Delivery:
     last_attempt_at: datetime | None
     next_attempt_at: datetime | None
     delivered_at: datetime | None
+    committed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,6 +462,7 @@ def _results(session: Session, analysis_ids: Sequence[str]) -> dict[str, tuple[R
                 last_attempt_at=sent.last_attempt_at,
                 next_attempt_at=sent.next_attempt_at,
                 delivered_at=sent.delivered_at,
+                committed_at=sent.committed_at,
             ),
         )
     grouped: dict[str, tuple[ResultDetail, ...]] = defaultdict(tuple)
