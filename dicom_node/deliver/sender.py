@@ -87,7 +87,11 @@ class Sender:
             reported.set()
             return answer
 
-        association = self._associate(peer, [build_context(STORAGE_COMMITMENT)], [(evt.EVT_N_EVENT_REPORT, report)])
+        handlers = [(evt.EVT_N_EVENT_REPORT, report)]
+        try:
+            association = self._associate(peer, [build_context(STORAGE_COMMITMENT)], handlers)
+        except ConfigurationError as error:
+            return str(error)
         try:
             if not association.is_established:
                 return self._why_not_established(association, peer)
@@ -107,7 +111,10 @@ class Sender:
     def report_commitment(self, peer: Peer, answer: Answer) -> str | None:
         """Tell ``peer`` what is held (N-EVENT-REPORT as SCP, PS3.4 J.3.3); what went wrong, None where it knows."""
         role = build_role(STORAGE_COMMITMENT, scp_role=True)
-        association = self._associate(peer, [build_context(STORAGE_COMMITMENT)], [], [role])
+        try:
+            association = self._associate(peer, [build_context(STORAGE_COMMITMENT)], [], [role])
+        except ConfigurationError as error:
+            return str(error)
         try:
             if not association.is_established:
                 return self._why_not_established(association, peer)
