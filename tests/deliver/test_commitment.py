@@ -13,8 +13,9 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context, build_role, evt
 
-from dicom_node.archive.archive import Archive, RefusalTable
+from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
+from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
 from dicom_node.database import CommitmentRequestRow, DeliveryRow, StudyRow
 from dicom_node.deliver.commitment import CommitmentTable, references
