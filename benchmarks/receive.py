@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from benchmarks.instances import write_ct_instances
 from benchmarks.machine import first_line, processor_seconds
 from benchmarks.report import Report
 from benchmarks.rounds import interleaved
-from benchmarks.storage_scps import NAGLE_OFF, NodeReceiver, OrthancScp, PlainPynetdicom, StorageScp, Storescp, missing
+from benchmarks.senders import Dcmsend, OrthancSender, Sender
+from benchmarks.storage_scps import NodeReceiver, OrthancScp, PlainPynetdicom, StorageScp, Storescp, missing
 
 ScpMaker = Callable[[Path], StorageScp]
 
@@ -26,33 +26,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instances", type=int, nargs="+", default=[300, 1000], metavar="N")
     parser.add_argument("--associations", type=int, nargs="+", default=[1, 4, 8], metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--sender", choices=("dcmsend", "orthanc"), default="dcmsend")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the SCPs, only these")
     parser.add_argument("--folder", type=Path, help="where the SCPs keep their files; else the temporary folder")
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    """Send with dcmsend, Nagle's algorithm off, to each SCP in turn; each begins each time with an empty store."""
-    report = Report("CT instances of 512 KiB from dcmsend (TCP_NODELAY=1, +sd -nh --max-send-pdu 131072)")
+    """Send to each SCP in turn; each begins each time with an empty store."""
+    make_sender = OrthancSender if arguments.sender == "orthanc" else Dcmsend
+    report = Report(f"CT instances of 512 KiB from {make_sender.work}")
     report.notes += missing("dcmsend", "storescp", "Orthanc")
     report.notes += [
         f"{name}: {version}" for name in ("dcmsend", "Orthanc") if (version := first_line([name, "--version"]))
     ]
-    scps = _scps()
-    if arguments.only:
-        scps = {name: make for name, make in scps.items() if name in arguments.only}
+    scps = {name: make for name, make in _scps().items() if not arguments.only or name in arguments.only}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         report.notes.append(_durability(Path(folder)))
         for count in arguments.instances:
-            sent = Path(folder, f"sent-{count}")
-            files = write_ct_instances(sent, count)
-            megabytes = sum(file.stat().st_size for file in files) / 1e6
-            for associations in arguments.associations:
-                _measure(report, scps, files, associations, megabytes, arguments.rounds, Path(folder))
+            own = Path(folder, str(count))
+            files = write_ct_instances(own / "files", count)
+            with make_sender(files, own) as sender:
+                for associations in arguments.associations:
+                    _measure(report, scps, sender, files, associations, arguments.rounds, own)
     return report
 
 
 def _scps() -> dict[str, ScpMaker]:
-    scps: dict[str, ScpMaker] = {"dicom-node": NodeReceiver}
+    scps: dict[str, ScpMaker] = {
+        "dicom-node": NodeReceiver,
+        "dicom-node, 2 processes": partial(NodeReceiver, processes=2),
+    }
     if not missing("storescp"):
         scps["storescp (not durable)"] = Storescp
     if not missing("Orthanc"):
@@ -65,16 +68,17 @@ def _scps() -> dict[str, ScpMaker]:
 def _measure(
     report: Report,
     scps: dict[str, ScpMaker],
+    sender: Sender,
     files: list[Path],
     associations: int,
-    megabytes: float,
     rounds: int,
     folder: Path,
 ) -> None:
-    parts = _parts(files, associations, folder)
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
     processor: dict[str, list[float]] = {name: [] for name in scps}
     competitors = {
-        name: partial(_timed, make, parts, len(files), folder, processor[name]) for name, make in scps.items()
+        name: partial(_timed, make, sender, associations, len(files), folder, processor[name])
+        for name, make in scps.items()
     }
     figures = interleaved(competitors, rounds)
     node = median(figures["dicom-node"]) if "dicom-node" in figures else None
@@ -96,41 +100,26 @@ def _measure(
         )
 
 
-def _parts(files: list[Path], associations: int, folder: Path) -> list[Path]:
-    """A folder of links to its share of ``files`` for each association."""
-    parts = []
-    for number in range(associations):
-        part = folder / f"part-{len(files)}-{associations}-{number}"
-        part.mkdir()
-        for file in files[number::associations]:
-            os.link(file, part / file.name)
-        parts.append(part)
-    return parts
-
-
-def _timed(make: ScpMaker, parts: list[Path], count: int, folder: Path, processor: list[float]) -> float:
-    """Seconds from starting the senders to the end of the last; the SCP must then hold every instance.
+def _timed(
+    make: ScpMaker, sender: Sender, associations: int, count: int, folder: Path, processor: list[float]
+) -> float:
+    """Seconds that the sender takes; the SCP must then hold every instance.
 
     What the SCP took of the processor meanwhile, in seconds, is added to ``processor``.
     """
     with tempfile.TemporaryDirectory(dir=folder) as own, make(Path(own)) as scp:
-        used, started = processor_seconds(scp.process.pid), time.perf_counter()
-        senders = [send(scp, part) for part in parts]
-        statuses = [sender.wait() for sender in senders]
+        used, started = _processor_seconds(scp), time.perf_counter()
+        sender.send(scp, associations)
         seconds = time.perf_counter() - started
-        processor.append(processor_seconds(scp.process.pid) - used)
-        if any(statuses) or scp.held() != count:
-            raise RuntimeError(
-                f"{scp.process.name} holds {scp.held()} of {count} instances. {scp.process.last_words()}"
-            )
+        processor.append(_processor_seconds(scp) - used)
+        if scp.held() != count:
+            words = scp.process.last_words()
+            raise RuntimeError(f"{scp.process.name} holds {scp.held()} of {count} instances. {words}")
     return seconds
 
 
-def send(scp: StorageScp, part: Path) -> subprocess.Popen[bytes]:
-    """Start sending the files below ``part`` over one association."""
-    options = ["+sd", "-nh", "--max-send-pdu", "131072", "--call", scp.ae_title]
-    command = ["dcmsend", *options, "127.0.0.1", str(scp.port), str(part)]
-    return subprocess.Popen(command, env=NAGLE_OFF, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _processor_seconds(scp: StorageScp) -> float:
+    return sum(processor_seconds(process.pid) for process in (scp.process, *scp.siblings))
 
 
 def _durability(folder: Path) -> str:

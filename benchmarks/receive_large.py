@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.instances import write_large_object
-from benchmarks.receive import ScpMaker, send
+from benchmarks.receive import ScpMaker
 from benchmarks.report import Report
 from benchmarks.rounds import interleaved
+from benchmarks.senders import start_dcmsend
 from benchmarks.storage_scps import NodeReceiver, PlainPynetdicom, missing
 
 LIMIT_MIB = 150.0
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Report:
         with tempfile.TemporaryDirectory(dir=folder) as own, make(Path(own)) as scp:
             idle.setdefault(name, []).append(_peak_mib(scp.process.pid))
             started = time.perf_counter()
-            status = send(scp, part).wait()
+            status = start_dcmsend(scp, part).wait()
             seconds = time.perf_counter() - started
             peaks.setdefault(name, []).append(_peak_mib(scp.process.pid))
             if status or scp.held() != 1:

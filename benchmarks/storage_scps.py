@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,7 +16,7 @@ import httpx
 import yaml
 
 from dicom_node.demo.archives import Orthanc
-from dicom_node.demo.processes import Process, free_port, listens
+from dicom_node.demo.processes import Process, free_port
 
 READY_SECONDS = 60.0
 NAGLE_OFF = {**os.environ, "TCP_NODELAY": "1"}
@@ -28,6 +29,7 @@ class StorageScp(Protocol):
     ae_title: str
     port: int
     process: Process
+    siblings: tuple[Process, ...]
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -49,37 +51,53 @@ class _Program:
     ) -> None:
         self.ae_title = ae_title
         self.process = Process(name, command, folder / f"{name}.log", environment)
+        self.siblings: tuple[Process, ...] = ()
 
     port: int
 
     def __enter__(self) -> Self:
-        self.process.start()
         try:
-            self.process.wait_until(lambda: listens(self.port), READY_SECONDS)
+            for number, process in enumerate((self.process, *self.siblings), 1):
+                process.start()
+                process.wait_until(partial(_listeners_reach, number, self.port), READY_SECONDS)
         except BaseException:
-            self.process.stop()
+            self._stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.process.stop()
+        self._stop()
+
+    def _stop(self) -> None:
+        for process in (self.process, *self.siblings):
+            process.stop()
 
 
 class NodeReceiver(_Program):
-    """The node's receiver process, with the settings of ``receive`` laid over a free port on loopback."""
+    """The node's receiver, in one process or in ``processes`` that share the port, with settings of ``receive``."""
 
-    def __init__(self, folder: Path, **receive: object) -> None:
+    def __init__(self, folder: Path, processes: int = 1, **receive: object) -> None:
         self.port, self._data = free_port(), folder / "data"
         sections = {
             "node": {"data_folder": str(self._data), "log_level": "WARNING"},
-            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_megabytes": 0, **receive},
+            "receive": {
+                "host": "127.0.0.1",
+                "port": self.port,
+                "minimum_free_megabytes": 0,
+                "processes": processes,
+                **receive,
+            },
         }
         configuration = folder / "node.yaml"
         configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
         command = [sys.executable, "-m", "dicom_node", "receiver", "--config", str(configuration)]
         super().__init__("dicom-node", "DICOMNODE", command, folder)
+        self.siblings = tuple(
+            Process(f"dicom-node {number}", command, folder / f"dicom-node-{number}.log")
+            for number in range(2, processes + 1)
+        )
 
     def held(self) -> int:
         """Instances that are indexed and whose file lies where the index says."""
@@ -123,10 +141,17 @@ class OrthancScp(Orthanc):
         environment = {key: value for key, value in os.environ.items() if key != "TCP_NODELAY"}
         super().__init__(folder, {}, environment=environment if nagle else NAGLE_OFF)
         self.port, self.process = self.dicom_port, self._process
+        self.siblings: tuple[Process, ...] = ()
 
     def held(self) -> int:
         """Instances in its index."""
         return int(httpx.get(f"{self.url}/statistics", timeout=30.0).raise_for_status().json()["CountInstances"])
+
+
+def _listeners_reach(number: int, port: int) -> bool:
+    """Whether ``number`` sockets listen on the port (proc(5), net/tcp)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(line[3] == "0A" and int(line[1].rpartition(":")[2], 16) == port for line in lines) >= number
 
 
 def missing(*programs: str) -> list[str]:
