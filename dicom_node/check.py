@@ -17,6 +17,7 @@ from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.definition import BundleError
 from dicom_node.inference.discovery import check_bundle
 from dicom_node.inference.models import Models
+from dicom_node.inference.pinning import bundle_digest
 from dicom_node.tls import receiver_context
 
 
@@ -94,7 +95,7 @@ def _database(config: Config) -> CheckResult:
 def _models(config: Config) -> Iterator[CheckResult]:
     folder = config.node.models_folder.absolute()
     try:
-        models = Models(folder, Backend.configured(config))
+        models = Models(folder, Backend.configured(config), config.node.bundle_digests)
     except BundleError as error:
         yield CheckResult("models", False, str(error))
         return
@@ -116,7 +117,8 @@ def _models(config: Config) -> Iterator[CheckResult]:
         yield CheckResult(
             f"model {name}",
             True,
-            f"version {bundle.version}, weights {bundle.identity.weights_digest[:12]}, in {bundle.network.place}",
+            f"version {bundle.version}, weights {bundle.identity.weights_digest[:12]}, in {bundle.network.place}, "
+            f"bundle {bundle_digest(folder / name)}{' (pinned)' if config.node.bundle_digests else ''}",
         )
 
 

@@ -114,6 +114,7 @@ class NodeSection(_Section):
     ae_title: str = "DICOMNODE"
     data_folder: Path = Path("data")
     models_folder: Path = Path("models")
+    bundle_digests: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     database_url: str | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

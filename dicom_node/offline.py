@@ -34,7 +34,7 @@ class OfflineError(Exception):
 
 def _open_models(config: Config, only: str | None) -> Models:
     try:
-        models = Models(config.node.models_folder, Backend.configured(config))
+        models = Models(config.node.models_folder, Backend.configured(config), config.node.bundle_digests)
     except BundleError as error:
         raise OfflineError(str(error)) from error
     if only is not None and only not in models.manifests:

@@ -111,7 +111,7 @@ def load_models(config: Config) -> Models:
     from dicom_node.inference.backends.choice import Backend
     from dicom_node.inference.models import Models
 
-    models = Models(config.node.models_folder, Backend.configured(config))
+    models = Models(config.node.models_folder, Backend.configured(config), config.node.bundle_digests)
     models.load()
     return models
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.inference.discovery import bundle_folders
+from dicom_node.inference.pinning import check_pinned
 from dicom_node.inference.reader import ModelReader
 from dicom_node.manifest import BundleManifest
 
@@ -19,13 +22,14 @@ class Models:
     """Owns the loaded bundles of a folder, one a subfolder.
 
     ``manifests`` are of all bundles whose configuration is sound; ``unavailable`` says of the others, and of those
-    that would not load, why. A bundle that is switched off is not loaded.
+    that would not load, why. A bundle that is switched off is not loaded. Where digests are ``pinned`` by name, only
+    the bundles that have them are opened.
 
     Raises:
         BundleError: there is no such folder.
     """
 
-    def __init__(self, folder: Path, backend: Backend) -> None:
+    def __init__(self, folder: Path, backend: Backend, pinned: Mapping[str, str] = MappingProxyType({})) -> None:
         self._backend = backend
         self.manifests: dict[str, BundleManifest] = {}
         self.unavailable: dict[str, str] = {}
@@ -33,6 +37,7 @@ class Models:
         self._readers: dict[str, ModelReader] = {}
         for bundle in bundle_folders(folder):
             try:
+                check_pinned(bundle, pinned)  # before anything of it is opened
                 self.manifests[bundle.name] = BundleDefinition.load(bundle).manifest
                 self._folders[bundle.name] = bundle
             except BundleError as error:
