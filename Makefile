@@ -1,7 +1,9 @@
 # make demo    two synthetic studies through a node to an archive, and a table of what came back
 # make serve   a node on the embedded defaults; the status page's address is printed
 # make test    lint, types, layers and tests
-# make lock    constraints.txt from the newest releases that pyproject.toml allows
+# make lock    constraints.txt from the newest releases that pyproject.toml allows, requirements.lock with their hashes
+# make sbom    build/sbom.json: what is installed here, as a CycloneDX bill of materials
+# make audit   known vulnerabilities of what is pinned; asks pypi.org
 #
 # Needs Python 3.11 or newer: python3, or the one named as in `make demo PYTHON=python3.12`.
 
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo serve test lock clean
+.PHONY: demo serve test lock sbom audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m dicom_node.demo
@@ -47,7 +49,23 @@ lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,training]'
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --constraint constraints.txt \
+	  --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	rm -rf build/lock
+
+# Tools that look at an environment are kept out of it.
+TOOLS := build/tools
+sbom: $(VENV)/.installed $(TOOLS)/.installed
+	$(TOOLS)/bin/cyclonedx-py environment --output-format JSON --output-file build/sbom.json $(BIN)/python
+
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+$(TOOLS)/.installed: | $(BIN)/python
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build

@@ -147,8 +147,9 @@ def _store_mutated(receiver: NodeReceiver, dice: random.Random, sources: list[Da
             peer.associate(receiver.ae_title)
             peer.connection.sendall(store_request(uid, data_set, context))
             status = peer.status()
-            peer.connection.sendall(release_request())
-            peer.until_closed()
+            if status is not None:
+                peer.connection.sendall(release_request())
+                peer.receive()
     except (OSError, EOFError) as error:
         outcome.failures.append(f"a C-STORE found no association ({error!r})")
         return

@@ -30,10 +30,10 @@ SMALL = 200_000
 
 
 def test_receiver_process_goes_on_and_holds_what_it_acknowledged(tmp_path: Path) -> None:
-    outcome = fuzz(tmp_path, seconds=8.0, seed=1, cases=80)
+    outcome = fuzz(tmp_path, seconds=120.0, seed=1, cases=40)
 
     assert outcome.failures == []
-    assert outcome.cases.total() >= 10
+    assert outcome.cases.total() == 40
 
 
 def _real_files() -> list[bytes]:
@@ -41,7 +41,7 @@ def _real_files() -> list[bytes]:
     return [path.read_bytes() for path in sorted(files) if path.is_file() and path.stat().st_size < SMALL]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
 def test_truncated_and_mutated_real_file_is_taken_or_refused_in_words(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -74,7 +74,7 @@ _ELEMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(elements=_ELEMENTS)
 def test_any_data_set_is_taken_or_refused_in_words(
     tmp_path_factory: pytest.TempPathFactory, elements: dict[str, object]
@@ -123,20 +123,18 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     return create_app(config, database)
 
 
-@pytest.fixture(scope="module")
-def api(app: FastAPI) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_asgi("/api/openapi.json", app)
-
-
-schema = schemathesis.pytest.from_fixture("api")
-
-
-@schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-def test_http_api_answers_whatever_it_is_asked(case: schemathesis.Case, app: FastAPI) -> None:
+def test_http_api_answers_whatever_it_is_asked(app: FastAPI) -> None:
     _, key = app.state.api_keys.add("fuzzer", Role.ADMIN)
+    operations = [found.ok() for found in schemathesis.openapi.from_asgi("/api/openapi.json", app).get_all_operations()]
+    assert len(operations) >= 7
 
-    answer: Response = case.call(headers={"Authorization": f"Bearer {key}"})
+    for operation in operations:
 
-    case.validate_response(answer, checks=[not_a_server_error])
-    assert "Traceback" not in answer.text
+        @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @given(case=operation.as_strategy())
+        def ask(case: schemathesis.Case) -> None:
+            answer: Response = case.call(headers={"Authorization": f"Bearer {key}"})
+            case.validate_response(answer, checks=[not_a_server_error])
+            assert "Traceback" not in answer.text
+
+        ask()
