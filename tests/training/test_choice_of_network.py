@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
-from dicom_node.inference.bundle import Bundle
+from dicom_node.inference.backends.parity import TOLERANCE
+from dicom_node.inference.backends.torch_network import TorchNetwork
+from dicom_node.inference.definition import MANIFEST_FILE, BundleDefinition
 from tests.inference.bundles import INFERENCE
 from tests.training.images import write_classes
-from training.onnx_export import TOLERANCE, export_onnx
+from training.onnx_export import export_onnx
 from training.training_run import train_bundle
 
 SIDE = 32
@@ -61,9 +65,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
+HEAT_MAPS = {"ResNet-18": "layer4", "ResNet-50": "layer4", "EfficientNet-Lite": "stages.6", "VGG16": "features"}
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_step_is_made_loaded_and_exported(bundle: Path, tmp_path: Path, network: str) -> None:
     (bundle / "configs/inference.json").write_text(json.dumps({**INFERENCE, "network_def": NETWORKS[network]}))
+    manifest = yaml.safe_load((bundle / MANIFEST_FILE).read_text())
+    saliency = {"target_layer": HEAT_MAPS[network], "region_threshold": 0.5} if network in HEAT_MAPS else None
+    (bundle / MANIFEST_FILE).write_text(yaml.safe_dump({**manifest, "saliency": saliency}))
     one_step = {"epochs": 1, "samples_per_epoch": 8, "batch_size": 8, "validation": {"perturbed_copies": 0}}
     (bundle / "configs/train.json").write_text(json.dumps(one_step))
     (bundle / "models/model.pt").unlink()
@@ -71,7 +81,6 @@ def test_a_step_is_made_loaded_and_exported(bundle: Path, tmp_path: Path, networ
 
     train_bundle(bundle, tmp_path / "data", tmp_path / "run", torch.device("cpu"))
 
-    with torch.inference_mode():
-        logits = Bundle.load(bundle, torch.device("cpu")).network(torch.rand(3, 1, SIDE, SIDE))
-    assert logits.shape == (3, 2)
+    read = TorchNetwork(BundleDefinition.load(bundle), torch.device("cpu"))
+    assert read.logits(np.zeros((3, 1, SIDE, SIDE), dtype=np.float32)).shape == (3, 2)
     assert export_onnx(bundle, tmp_path / "data/train").greatest_difference <= TOLERANCE
