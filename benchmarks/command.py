@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, str] = {
     "receive": "benchmarks.receive",
     "receive-large": "benchmarks.receive_large",
     "study": "benchmarks.study",
+    "day": "benchmarks.day",
     "http": "benchmarks.http",
 }
 """Name on the command line to module."""
