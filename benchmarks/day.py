@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> Report:
         with Node(folder / "node", (archive.ae_title, archive.dicom_port), quiet_seconds=0.5) as node:
             wait_for_worker(node)
             pure = _pure_rate(load_models(load_config(folder / "node" / "node.yaml")), kinds, folder)
-            day = _Day(node, folder / "node" / "data" / "node.sqlite", kinds)
+            day = Day(node, folder / "node" / "data" / "node.sqlite", kinds)
             if arguments.studies:
                 _steady(report, day, arguments.studies, 0.4 * pure)
             else:
@@ -100,7 +100,7 @@ def _pure_rate(models: Models, kinds: Sequence[_Kind], folder: Path) -> float:
     return 1 / ((1 - CT_SHARE) * seconds[0] + CT_SHARE * seconds[1])
 
 
-class _Day:
+class Day:
     """Sends studies to a node and looks at its rows."""
 
     def __init__(self, node: Node, database: Path, kinds: Sequence[_Kind]) -> None:
@@ -111,7 +111,7 @@ class _Day:
     def live(self, rate: float, seconds: float, pure: float) -> dict[str, Figure]:
         """Let studies arrive for ``seconds``, wait until all are through, and say how that went."""
         began, before = time.time(), self.sent
-        arrivals = self._arrivals(rate, seconds)
+        arrivals = self.arrivals(rate, seconds)
         with ThreadPoolExecutor(len(SENDERS)) as senders:
             sending = [senders.submit(self._send_at, began + at) for at in arrivals]
             time.sleep(max(0.0, began + seconds - time.time()))
@@ -172,7 +172,7 @@ class _Day:
         time.sleep(max(0.0, at - time.time()))
         self.send()
 
-    def _arrivals(self, rate: float, seconds: float) -> list[float]:
+    def arrivals(self, rate: float, seconds: float) -> list[float]:
         """Times of a Poisson process that is thinned to a quiet day with a peak at a third of it."""
 
         def share(at: float) -> float:
@@ -205,7 +205,7 @@ class _Day:
             connection.close()
 
 
-def _steady(report: Report, day: _Day, studies: int, rate: float) -> None:
+def _steady(report: Report, day: Day, studies: int, rate: float) -> None:
     """``studies`` at a load that the node bears; a row for each tenth, so that what grows is seen."""
     with ThreadPoolExecutor(len(SENDERS)) as senders:
         for tenth in range(10):

@@ -19,18 +19,23 @@ def read_study(folder: Path) -> list[Dataset]:
     return [dcmread(path) for path in sorted(folder.iterdir()) if path.is_file()]
 
 
-def renamed(study: Sequence[Dataset], accession_number: str = "") -> list[Dataset]:
+def renamed(study: Sequence[Dataset]) -> list[Dataset]:
     """The same images as another study: they share their pixels, not their UIDs."""
     study_uid, series_uid = generate_uid(), generate_uid()
-    renamed = []
+    images = []
     for source in study:
-        dataset = Dataset(source)
-        dataset.file_meta = FileMetaDataset(source.file_meta)
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        dataset.AccessionNumber = accession_number
-        renamed.append(dataset)
-    return renamed
+        dataset = Dataset()
+        dataset.update(source)
+        uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid, "SOPInstanceUID": generate_uid()}
+        for keyword, uid in uids.items():
+            del dataset[keyword]  # assigning would change the element, which is the source's too
+            setattr(dataset, keyword, uid)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.update(source.file_meta)
+        del dataset.file_meta.MediaStorageSOPInstanceUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        images.append(dataset)
+    return images
 
 
 class Modality:
