@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node.archive.archive import Archive
@@ -66,10 +70,31 @@ def run_worker(config: Config) -> None:
     database = Database(config.database_url)
     database.create_tables()
     worker = Worker(config, database, load_models(config))
-    worker.start()
-    stopping.wait()
-    worker.stop()
+    with only_process(config.node.data_folder / f"{config.worker.id}.lock", stopping) as alone:
+        if alone:
+            worker.start()
+            stopping.wait()
+            worker.stop()
     database.close()
+
+
+@contextmanager
+def only_process(path: Path, stopping: threading.Event) -> Iterator[bool]:
+    """Wait until no other process holds the lock at ``path``; false where this one is told to stop before.
+
+    A worker takes up the unfinished work that is kept under its id. When the supervisor is killed, the worker that it
+    leaves behind may still be starting as the next one starts: it would take up that work and end with it, and the
+    next one would not look for it again. The lock ends with its process, however that ends.
+    """
+    with path.open("w") as file:
+        while not stopping.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stopping.wait(0.2)
+            else:
+                break
+        yield not stopping.is_set()
 
 
 def run_web(config: Config) -> None:
