@@ -192,7 +192,7 @@ class UpperLayer(DULServiceProvider):
                 self._take_data(body)
                 return
             pdu, event = self._decode_pdu(bytearray(self._buffer[: 6 + length]))
-        except BROKEN as error:
+        except (*BROKEN, AssertionError) as error:  # pynetdicom asserts the lengths of items
             log.warning("a PDU of type %02Xh cannot be decoded (%s)", kind, type(error).__name__)
             self.event_queue.put("Evt19")
             return
