@@ -266,7 +266,9 @@ class Trial:
     def _check(self) -> None:
         with self._database.reading() as session:
             paths = dict(session.execute(sa.select(InstanceRow.sop_instance_uid, InstanceRow.path)).tuples().all())
-            states = dict(session.execute(sa.select(StudyRow.study_instance_uid, StudyRow.state)).tuples().all())
+            rows = session.execute(sa.select(StudyRow.study_instance_uid, StudyRow.state, StudyRow.reason)).all()
+            states = {study: state for study, state, _ in rows}
+            reasons = {study: reason for study, _, reason in rows}
             made: dict[str, set[str]] = defaultdict(set)
             for study, result in session.execute(
                 sa.select(AnalysisRow.study_instance_uid, ResultRow.sop_instance_uid).join(ResultRow)
@@ -274,7 +276,7 @@ class Trial:
                 made[study].add(result)
             self._orphans = len(session.execute(sa.text("PRAGMA foreign_key_check")).all()) + _unfinished(session)
         self._check_instances(paths)
-        self._check_results(states, made)
+        self._check_results(states, made, reasons)
         self._check_files(set(paths.values()))
 
     def _check_instances(self, paths: dict[str, str]) -> None:
@@ -286,7 +288,7 @@ class Trial:
             except (OSError, pydicom.errors.InvalidDicomError, AttributeError):
                 self.broken.append(f"acknowledged, and not to be read: {uid}")
 
-    def _check_results(self, states: dict[str, StudyState], made: dict[str, set[str]]) -> None:
+    def _check_results(self, states: dict[str, StudyState], made: dict[str, set[str]], reasons: dict[str, str]) -> None:
         self._delivered = self._duplicates = 0
         for study in self._modality.studies:
             received = self._destination.studies[study]
@@ -295,7 +297,9 @@ class Trial:
             whole = states.get(study) is StudyState.DELIVERED and set(received) == made[study] and reports == 1
             self._delivered += whole
             if not whole:
-                self.broken.append(f"{study} is {states.get(study)}, with {len(received)} objects delivered")
+                self.broken.append(
+                    f"{study} is {states.get(study)}, with {len(received)} objects delivered: {reasons.get(study)}"
+                )
 
     def _check_files(self, indexed: set[str]) -> None:
         left = [path for path in (self._data / "incoming").rglob("*") if path.is_file()]

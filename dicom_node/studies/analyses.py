@@ -108,7 +108,10 @@ def identity(session: Session, name: str, model: ModelIdentity, series_instance_
 
 
 def mark_queued(session: Session, study_instance_uid: str, last_received_at: datetime, name: str) -> bool:
-    """Say that the analysis ``name`` waits for a worker; false if another image came meanwhile."""
+    """Say that the analysis ``name`` waits for a worker; false if another image came meanwhile.
+
+    A worker may have taken it up already, or even be through with it: then the study shows how far it is.
+    """
     changed = session.execute(
         sa.update(StudyRow)
         .where(
@@ -119,6 +122,8 @@ def mark_queued(session: Session, study_instance_uid: str, last_received_at: dat
         .values(state=StudyState.QUEUED, state_changed_at=now(), latest_analysis_id=name, waiting_since=None)
         .returning(StudyRow.study_instance_uid)
     ).all()
+    if changed and session.get(AnalysisRow, name) is not None:
+        resume_state(session, study_instance_uid, name)
     return bool(changed)
 
 
@@ -135,7 +140,7 @@ def set_state(session: Session, name: str, state: StudyState, reason: str = "") 
     analysis.state, analysis.reason = state, reason
     if state in ENDED:
         analysis.finished_at = analysis.finished_at or now()
-    study = session.get_one(StudyRow, analysis.study_instance_uid)
+    study = session.get_one(StudyRow, analysis.study_instance_uid, with_for_update=True)
     if study.latest_analysis_id == name and study.state is not StudyState.RECEIVING:
         if study.state is not state:
             study.state_changed_at = now()
