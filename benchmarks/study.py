@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> Report:
         for archive in archives:
             own = Path(folder, archive.name.replace(" ", "-"))
             with archive, Node(own / "node", (archive.ae_title, archive.dicom_port), quiet_seconds=600.0) as node:
-                models = load_models(load_config(own / "node" / "node.yaml"))
                 wait_for_worker(node)
+                models = load_models(load_config(own / "node" / "node.yaml"))
                 for name, study in studies.items():
                     report.rows.append(_row(name, study, arguments.rounds, node, archive, models, own))
     report.notes.append(
