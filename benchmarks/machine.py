@@ -37,9 +37,19 @@ def first_line(command: Sequence[str]) -> str:
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time, user and system, that a process and its children that ended have taken (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    """Processor time, user and system, that a process group has taken, its ended members included (proc(5), stat).
+
+    Children that nobody has waited for yet are not in their parent's account, but still have their own.
+    """
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[2]) == pid:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _processor() -> str:
