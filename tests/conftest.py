@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from pydicom.dataset import Dataset
 from dicom_node.demo import phantoms, processes
 from tests.receiving_node import ReceivingNode
 from tests.storage_scp import ProgrammableStorage
+
+# Nodes that tests start have an empty data folder, and would each convert every network before they begin.
+os.environ.setdefault("DICOM_NODE_WORKER__BACKEND", "torch")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

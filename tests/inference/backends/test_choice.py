@@ -165,12 +165,14 @@ def test_cuda_runs_what_the_cpu_runs(tiny_folder: Path) -> None:
     assert found.image_probabilities == pytest.approx(expected.image_probabilities, abs=1e-4)
 
 
-def test_the_configuration_chooses(tmp_path: Path) -> None:
+def test_the_configuration_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DICOM_NODE_WORKER__BACKEND")
     config = Config(node={"data_folder": tmp_path}, worker={"backend": "onnxruntime"})  # type: ignore[arg-type]
     assert Backend.configured(config) == Backend("onnxruntime", "auto", tmp_path / "networks")
 
 
-def test_a_cpu_backend_on_cuda_is_refused(tmp_path: Path) -> None:
+def test_a_cpu_backend_on_cuda_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DICOM_NODE_WORKER__BACKEND")
     path = tmp_path / "node.yaml"
     path.write_text("worker: {backend: openvino, device: cuda}")
     with pytest.raises(ConfigurationError, match="openvino runs on the CPU"):
