@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -c constraints.txt -e '.[test,training]'
+	$(PIP) -c constraints.txt -e '.[benchmark,test,training]'
 	@touch $@
 
 $(BIN)/python:
@@ -47,7 +47,7 @@ $(BIN)/python:
 lock:
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,training]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark,test,training]'
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --constraint constraints.txt \
