@@ -31,6 +31,8 @@ class Prepared:
 
 
 Step = Callable[[Prepared], Prepared]
+Shares = Callable[[int, int], sparse.csr_array]
+"""The share (wanted, size) that each of ``size`` old rows has in each of ``wanted`` new ones."""
 
 
 class EmptyImage(Exception):
@@ -61,9 +63,10 @@ def array_steps(configuration: Any) -> tuple[Step, ...] | None:
 
 def _resize(arguments: dict[str, Any]) -> Step | None:
     size = arguments.pop("spatial_size", None)
-    if arguments != {"mode": "area"} or not _is_size(size):
+    shares = _SHARES.get(arguments.pop("mode", "area"))
+    if arguments or shares is None or not _is_size(size):
         return None
-    return partial(resize_by_area, size=(size[0], size[1]))
+    return partial(resize, size=(size[0], size[1]), shares=shares)
 
 
 def _center_crop(arguments: dict[str, Any]) -> Step | None:
@@ -105,8 +108,8 @@ _KNOWN: Mapping[str, Callable[[dict[str, Any]], Step | None]] = {
 }
 
 
-def resize_by_area(prepared: Prepared, size: tuple[int, int]) -> Prepared:
-    """``Resized`` with mode "area": every pixel is the mean of those that it covers, wholly or in part."""
+def resize(prepared: Prepared, size: tuple[int, int], shares: Shares) -> Prepared:
+    """``Resized``: ``shares`` says what part each old row (or column) has in each new one."""
     shape = prepared.pixels.shape[1:]
     if 0 in shape:
         raise EmptyImage
@@ -115,14 +118,14 @@ def resize_by_area(prepared: Prepared, size: tuple[int, int]) -> Prepared:
     step[:2, 2] = (scale - 1) / 2  # edges meet edges, not centres centres
     if shape == size:
         return prepared
-    rows, columns = (_cover(*sides) for sides in zip(shape, size, strict=True))
+    rows, columns = (shares(*sides) for sides in zip(shape, size, strict=True))
     pixels = np.stack([(columns @ (rows @ plane).T).T for plane in prepared.pixels])
     return Prepared(pixels, prepared.affine @ step)
 
 
 @lru_cache(maxsize=64)
-def _cover(size: int, wanted: int) -> sparse.csr_array:
-    """The share (wanted, size) that each old row has in a new one; PyTorch's adaptive average pooling."""
+def _area(size: int, wanted: int) -> sparse.csr_array:
+    """The mean of the rows that a new one covers, wholly or in part; PyTorch's adaptive average pooling."""
     starts = np.arange(wanted) * size // wanted
     ends = -(-(np.arange(wanted) + 1) * size // wanted)
     counts = ends - starts
@@ -130,6 +133,22 @@ def _cover(size: int, wanted: int) -> sparse.csr_array:
     indices = np.arange(pointers[-1]) - np.repeat(pointers[:-1] - starts, counts)
     shares = np.repeat((1 / counts).astype(np.float32), counts)
     return sparse.csr_array((shares, indices, pointers), shape=(wanted, size))
+
+
+@lru_cache(maxsize=64)
+def _bilinear(size: int, wanted: int) -> sparse.csr_array:
+    """The two rows nearest to a new one's centre; PyTorch's interpolation, which reckons in single precision."""
+    centres = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * np.float32(size / wanted) - np.float32(0.5)
+    centres = centres.clip(min=0)
+    before = np.minimum(centres.astype(np.int64), size - 1)
+    weights = centres - before.astype(np.float32)
+    new = np.arange(wanted)
+    places = (np.concatenate([new, new]), np.concatenate([before, np.minimum(before + 1, size - 1)]))
+    shares = np.concatenate([1 - weights, weights])
+    return sparse.coo_array((shares, places), shape=(wanted, size)).tocsr()
+
+
+_SHARES: Mapping[str, Shares] = {"area": _area, "bilinear": _bilinear}
 
 
 def crop_center(prepared: Prepared, size: tuple[int, int]) -> Prepared:

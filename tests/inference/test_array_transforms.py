@@ -24,6 +24,7 @@ NORMALIZE = {"_target_": "NormalizeIntensityd", "keys": "image"}
 SOFT_TISSUE = {"_target_": "dicom_node.inference.foreground.soft_tissue", "_mode_": "callable"}
 PIPELINES: dict[str, list[dict[str, Any]]] = {
     "resize": [RESIZE],
+    "bilinear": [RESIZE | {"mode": "bilinear"}],
     "normalize": [NORMALIZE],
     "center crop": [{"_target_": "CenterSpatialCropd", "keys": ["image"], "roi_size": [61, 400]}],
     "foreground": [CROP, RESIZE],
@@ -84,7 +85,7 @@ def test_committed_bundles_need_no_monai_and_see_what_it_would_give(folder: Path
 @pytest.mark.parametrize(
     "transform",
     [
-        RESIZE | {"mode": "bilinear"},
+        RESIZE | {"mode": "bicubic"},
         RESIZE | {"anti_aliasing": True},
         RESIZE | {"keys": "label"},
         {"_target_": "Flipd", "keys": "image"},
