@@ -114,11 +114,12 @@ def _models(config: Config) -> Iterator[CheckResult]:
             yield CheckResult(f"model {name}", None, "switched off in its node.yaml")
             continue
         bundle = models.reader(name).bundle
+        gate = "with an input gate" if bundle.gate is not None else "no input gate: images of any kind are read"
         yield CheckResult(
             f"model {name}",
             True,
             f"version {bundle.version}, weights {bundle.identity.weights_digest[:12]}, in {bundle.network.place}, "
-            f"bundle {bundle_digest(folder / name)}{' (pinned)' if config.node.bundle_digests else ''}",
+            f"{gate}, bundle {bundle_digest(folder / name)}{' (pinned)' if config.node.bundle_digests else ''}",
         )
 
 

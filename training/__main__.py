@@ -23,6 +23,7 @@ from training.cross_validation import cross_validate
 from training.data_checks import Check, DataRefusedError, check_data
 from training.data_manifest import read_manifest
 from training.evaluation import evaluate_bundle
+from training.gate import fit_gate, measure_gate
 from training.ingest import IngestOptions, ingest
 from training.labelled_images import DataError
 from training.model_card import write_model_card
@@ -137,6 +138,25 @@ def calibrate(model: Model, models: Models = MODELS, runs: Run = RUNS) -> None:
     """Choose temperature and operating points on the validation images of the last run; write them to node.yaml."""
     chosen = calibrate_bundle(models / model, runs / model)
     _write_json(chosen.model_dump(mode="json", include={"calibration", "findings"}), runs / model / "calibration.json")
+
+
+@app.command()
+def gate(
+    model: Model,
+    data: Data,
+    other: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=FOLDER", help="Images of a wrong kind to measure with.")
+    ] = None,
+    models: Models = MODELS,
+) -> None:
+    """Fit the input gate, which knows images of another kind; say what it refuses (docs/gate.json)."""
+    others = {kind: Path(folder) for kind, _, folder in (text.partition("=") for text in other or ())}
+    if missing := [str(folder) for folder in others.values() if not folder.is_dir()]:
+        raise DataError(f"--other {missing[0]}: no such folder; say KIND=FOLDER.")
+    fit_gate(models / model, data)
+    report = measure_gate(models / model, data, others)
+    for kind, figures in {"test images": report["false_refusals"], **report["wrong_kinds"]}.items():
+        typer.echo(f"{kind}: {figures['refused']} of {figures['images']} refused")
 
 
 @app.command()

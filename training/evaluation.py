@@ -71,7 +71,7 @@ def _score(reader: ModelReader, images: Sequence[LabelledImage]) -> Scores:
     classes = reader.bundle.manifest.classes
     rows = []
     for image in tqdm(images, desc="reading", unit="image", mininterval=5, file=sys.stderr):
-        said = reader.class_probabilities(read_plain_image(image.path))
+        said = reader.class_probabilities(read_plain_image(image.path), of_any_kind=True)
         rows.append([said[name] for name in classes])
     labels = np.array([image.label for image in images], dtype=np.int64)
     return Scores(np.array(rows), labels, tuple(image.group for image in images))

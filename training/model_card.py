@@ -12,6 +12,7 @@ from dicom_node.inference.definition import MODEL_CARD_FILE, BundleDefinition
 from training.configuration import TrainingConfiguration, load_training_configuration
 
 EVALUATION_FILE = Path("docs/evaluation.json")
+GATE_REPORT_FILE = Path("docs/gate.json")
 
 _SAMPLING = {
     "class": "classes drawn equally often",
@@ -42,6 +43,7 @@ def model_card(folder: Path) -> str:
         _section("Training", _training(definition, configuration)),
         _section("How it does on the test images", _performance(definition, evaluation)),
         _section("Calibration", _calibration(definition, evaluation)),
+        *([_section("Input gate", _gate(folder / GATE_REPORT_FILE))] if (folder / GATE_REPORT_FILE).is_file() else []),
         _section("Known failures and limits", _bullets(metadata.get("limits", []))),
         _section("Reproduce", _reproduction(definition)),
     ]
@@ -142,12 +144,30 @@ def _calibration(definition: BundleDefinition, evaluation: Mapping[str, Any]) ->
     )
 
 
+def _gate(path: Path) -> str:
+    """Say what the input gate refuses."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    rows = {"test images (wrongly refused)": report["false_refusals"], **report["wrong_kinds"]}
+    return (
+        "Images that do not look like those it was trained on are refused, and the study is *not applicable*. The gate"
+        " was fitted to the training images and limited on validation images; a CT series or a slide is refused on the"
+        " ground of many images. Brackets hold the exact 95 % interval, image by image.\n\n"
+        + _table(
+            ("kind", "images", "refused"),
+            [(kind, str(row["images"]), _estimate(row)) for kind, row in rows.items() if row["images"]],
+        )
+    )
+
+
 def _reproduction(definition: BundleDefinition) -> str:
     name = definition.name
+    gated = (definition.folder / GATE_REPORT_FILE).is_file()
+    gate = f"python -m training gate --model {name} --data DATA\n" if gated else ""
     return (
         "```\n"
         f"python -m training train --model {name} --data DATA\n"
         f"python -m training calibrate --model {name}\n"
+        f"{gate}"
         f"python -m training evaluate --model {name} --data DATA/test --by-group"
         f" --json models/{name}/{EVALUATION_FILE}\n"
         f"python -m training card --model {name}\n"

@@ -9,18 +9,20 @@ from dicom_node.domain import ModelIdentity
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.backends.network import Network
 from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition, BundleError, weights_digest
+from dicom_node.inference.gate import GATE_FILE, GateError, InputGate
 from dicom_node.inference.preprocessing import Preprocessing
 from dicom_node.manifest import BundleManifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A loaded bundle."""
+    """A loaded bundle; ``gate`` is None where the bundle has none, and every image is let by."""
 
     definition: BundleDefinition
     network: Network
     preprocessing: Preprocessing
     identity: ModelIdentity
+    gate: InputGate | None = None
 
     @classmethod
     def load(cls, folder: Path, backend: Backend, *, even_if_disabled: bool = False) -> Bundle:
@@ -36,7 +38,7 @@ class Bundle:
         digest = weights_digest(definition.folder / WEIGHTS_FILE)
         network = backend.open(definition, digest)
         identity = ModelIdentity(definition.name, definition.version, digest)
-        return cls(definition, network, definition.preprocessing(), identity)
+        return cls(definition, network, definition.preprocessing(), identity, _gate(definition.folder / GATE_FILE))
 
     @property
     def name(self) -> str:
@@ -52,3 +54,10 @@ class Bundle:
     def manifest(self) -> BundleManifest:
         """What the bundle's ``node.yaml`` says."""
         return self.definition.manifest
+
+
+def _gate(path: Path) -> InputGate | None:
+    try:
+        return InputGate.load(path) if path.is_file() else None
+    except GateError as error:
+        raise BundleError(str(error)) from error

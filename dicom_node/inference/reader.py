@@ -8,7 +8,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain import Evaluation, Finding, ImagePlane, ImageStack, KeyImage, Reading
+from dicom_node.domain import Evaluation, Finding, ImagePlane, ImageStack, KeyImage, NotApplicable, Reading
 from dicom_node.geometry import position_along_normal
 from dicom_node.inference.aggregation import Stretch, strongest_image, strongest_stretch
 from dicom_node.inference.bundle import Bundle
@@ -16,11 +16,15 @@ from dicom_node.inference.laterality import side
 from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.region import outline
 from dicom_node.inference.saliency import heat_map
-from dicom_node.inference.scoring import score_images
+from dicom_node.inference.scoring import ScoredImages, score_images
 from dicom_node.inference.slide_reader import SlideReader
 from dicom_node.manifest import FindingDefinition
 
 DoubleArray = npt.NDArray[np.float64]
+
+_KIND_EXTENT_MM = 30.0
+"""How much of a body in one piece has to be of the model's kind: series often reach beyond the organ on both ends."""
+_LEAST_OF_KIND = 0.5
 
 
 class ModelReader:
@@ -51,12 +55,23 @@ class ModelReader:
         if self._bundle.manifest.saliency is not None:
             heat_map(self._bundle, blank[0], 0)
 
-    def class_probabilities(self, stack: ImageStack) -> dict[str, float]:
-        """Return the calibrated probability of each class for the whole stack; of one image, simply its own."""
+    def class_probabilities(self, stack: ImageStack, *, of_any_kind: bool = False) -> dict[str, float]:
+        """Return the calibrated probability of each class for the whole stack; of one image, simply its own.
+
+        With ``of_any_kind`` the input gate is passed over.
+
+        Raises:
+            NotApplicable: the images are not what the model was made for.
+            UnreadableImage: the tiles of a slide cannot be decoded.
+            BundleError: the network's output does not fit the manifest.
+        """
         with self._turn:
             if stack.slide is not None:
                 return self._slide_reader.class_probabilities(stack, stack.slide)
-            return self._series_classes(stack, score_images(self._bundle, stack))
+            scored = score_images(self._bundle, stack)
+            if not of_any_kind:
+                self._refuse_another_kind(stack, scored)
+            return self._series_classes(stack, scored.probabilities)
 
     def read(self, stack: ImageStack, series_instance_uid: str) -> Reading:
         """Read a series.
@@ -73,7 +88,9 @@ class ModelReader:
 
     def _read_images(self, stack: ImageStack, series_instance_uid: str) -> Reading:
         started = time.perf_counter()
-        scores = score_images(self._bundle, stack)
+        scored = score_images(self._bundle, stack)
+        self._refuse_another_kind(stack, scored)
+        scores = scored.probabilities
         findings = tuple(
             self._finding(number, definition, stack, scores)
             for number, definition in enumerate(self._bundle.manifest.findings, start=1)
@@ -88,6 +105,18 @@ class ModelReader:
             device=self._bundle.network.place,
             seconds=time.perf_counter() - started,
         )
+
+    def _refuse_another_kind(self, stack: ImageStack, scored: ScoredImages) -> None:
+        """Refuse images that are not like those the model was made for.
+
+        Of a CT series it is enough that some stretch is of its kind: that decides, and not how much else was scanned.
+        """
+        of_kind, positions = scored.of_kind, _positions(stack)
+        share = float(of_kind.mean())
+        if positions is not None:
+            share = strongest_stretch([float(yes) for yes in of_kind], positions, _KIND_EXTENT_MM).probability
+        if share < _LEAST_OF_KIND:
+            raise NotApplicable(_another_kind(self._bundle.manifest.title, int(of_kind.sum()), len(of_kind)))
 
     def _series_classes(self, stack: ImageStack, scores: DoubleArray) -> dict[str, float]:
         """Mean class probabilities where the findings together are most probable."""
@@ -134,6 +163,14 @@ class ModelReader:
             return KeyImage(index)
         heat = heat_map(self._bundle, self._bundle.preprocessing.display_image(stack, index), class_index)
         return KeyImage(index, heat, None if heat is None else outline(heat, settings.region_threshold))
+
+
+def _another_kind(title: str, of_kind: int, images: int) -> str:
+    """Say to the reader that the images are another kind's."""
+    if images == 1:
+        return f"The image does not look like those the model was made for ({title})."
+    likeness = "none does" if of_kind == 0 else f"only {of_kind} of {images} do"
+    return f"The {images} images do not look like those the model was made for ({title}): {likeness}."
 
 
 def _positions(stack: ImageStack) -> list[float] | None:

@@ -1,9 +1,10 @@
-"""Calibrated class probabilities of every image of a stack."""
+"""Calibrated class probabilities of every image of a stack, and whether it is of the model's kind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,24 @@ DoubleArray = npt.NDArray[np.float64]
 BATCH_SIZE = 32
 
 
-def score_images(bundle: Bundle, stack: ImageStack) -> DoubleArray:
-    """Return the calibrated class probabilities (S, classes) of the images, each by itself.
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredImages:
+    """Calibrated class probabilities (S, classes), and which images are of the model's kind, (S,)."""
+
+    probabilities: DoubleArray
+    of_kind: npt.NDArray[np.bool_]
+
+
+def score_images(bundle: Bundle, stack: ImageStack) -> ScoredImages:
+    """Score the images of a stack, each by itself.
 
     Raises:
         NotApplicable: an image is none that the bundle's preprocessing takes.
         BundleError: the network's output does not fit the classes of the manifest.
     """
-    logits = [_logits(bundle, batch) for batch in _batches(bundle, stack)]
-    return calibrated_probabilities(np.concatenate(logits), bundle.manifest.calibration)
+    scored = [(_logits(bundle, batch), _of_kind(bundle, batch)) for batch in _batches(bundle, stack)]
+    logits, of_kind = (np.concatenate(parts) for parts in zip(*scored, strict=True))
+    return ScoredImages(calibrated_probabilities(logits, bundle.manifest.calibration), of_kind)
 
 
 def _batches(bundle: Bundle, stack: ImageStack) -> Iterator[FloatArray]:
@@ -56,3 +66,9 @@ def _logits(bundle: Bundle, batch: FloatArray) -> FloatArray:
     if logits.shape != expected:
         raise BundleError(f"{bundle.name}: the network gives {logits.shape} where node.yaml's classes need {expected}.")
     return logits
+
+
+def _of_kind(bundle: Bundle, batch: FloatArray) -> npt.NDArray[np.bool_]:
+    if bundle.gate is None:
+        return np.ones(len(batch), dtype=np.bool_)
+    return bundle.gate.distances(batch) <= 1

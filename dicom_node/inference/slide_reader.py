@@ -19,6 +19,7 @@ from dicom_node.domain import (
     ImageStack,
     KeyImage,
     KeyTile,
+    NotApplicable,
     Polygon,
     Reading,
     TiledSlide,
@@ -32,6 +33,9 @@ from dicom_node.inference.scoring import score_images
 from dicom_node.manifest import FindingDefinition, Saliency
 
 DoubleArray = npt.NDArray[np.float64]
+
+_LEAST_OF_KIND = 0.5
+"""Share of the tissue tiles that has to be of the model's kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +93,16 @@ class SlideReader:
     def _score(self, stack: ImageStack, slide: TiledSlide) -> _ScoredSlide:
         grid = slide.grid(self._manifest.input)
         scores = np.zeros((*grid.tissue.shape, len(self._manifest.classes)))
+        tiles = of_kind = 0
         for batch in slide.tiles(grid):
-            scores[batch.rows, batch.columns] = score_images(self._bundle, _as_stack(batch.pixels))
+            scored = score_images(self._bundle, _as_stack(batch.pixels))
+            scores[batch.rows, batch.columns] = scored.probabilities
+            tiles, of_kind = tiles + len(scored.of_kind), of_kind + int(scored.of_kind.sum())
+        if of_kind < _LEAST_OF_KIND * tiles:
+            raise NotApplicable(
+                "The slide does not look like those the model was made for"
+                f" ({self._manifest.title}): {of_kind} of {tiles} tiles do."
+            )
         return _ScoredSlide(slide, (stack.pixels.shape[1], stack.pixels.shape[2]), grid, scores)
 
     def _slide_classes(self, scored: _ScoredSlide) -> dict[str, float]:

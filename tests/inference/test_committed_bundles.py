@@ -1,11 +1,12 @@
 """Every bundle of the repository loads, says what it is, and reads an image."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dicom_node.domain import ImagePlane, ImageStack
+from dicom_node.domain import ImagePlane, ImageStack, NotApplicable
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.discovery import bundle_folders, check_bundle
@@ -53,7 +54,7 @@ def test_weights_are_small_enough_to_be_kept_in_the_repository(folder: Path) -> 
 def test_it_reads_a_series_with_calibrated_probabilities(folder: Path) -> None:
     bundle = Bundle.load(folder, TORCH)
     assert bundle.manifest.calibration.temperature != 1.0
-    reading = ModelReader(bundle).read(_stack(bundle, 5), "1.2.3")
+    reading = ModelReader(replace(bundle, gate=None)).read(_stack(bundle, 5), "1.2.3")
     assert list(reading.class_probabilities) == list(bundle.manifest.classes)
     assert sum(reading.class_probabilities.values()) == pytest.approx(1)
     assert all(0 <= finding.probability <= 1 for finding in reading.findings)
@@ -64,7 +65,15 @@ def test_a_blank_image_is_read_without_error(folder: Path) -> None:
     reader = ModelReader(bundle)
     reader.warm_up()
     stack = ImageStack(np.full((1, 64, 64), -1000, dtype=np.float32), (ImagePlane("", "", 64, 64),), hounsfield=True)
-    assert sum(reader.class_probabilities(stack).values()) == pytest.approx(1)
+    assert sum(reader.class_probabilities(stack, of_any_kind=True).values()) == pytest.approx(1)
+
+
+def test_a_series_of_noise_is_refused(folder: Path) -> None:
+    bundle = Bundle.load(folder, TORCH)
+    if bundle.gate is None:
+        pytest.skip("its input gate has not been fitted")
+    with pytest.raises(NotApplicable, match="do not look like those the model was made for"):
+        ModelReader(bundle).read(_stack(bundle, 5), "1.2.3")
 
 
 def test_operating_points_are_in_order(folder: Path) -> None:
