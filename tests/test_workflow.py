@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,8 +116,7 @@ Start = Callable[..., NodeUnderTest]
 
 
 def _with(dataset: Dataset, **attributes: object) -> Dataset:
-    changed = pydicom.Dataset(dataset)
-    changed.file_meta = pydicom.dataset.FileMetaDataset(dataset.file_meta)
+    changed = copy.deepcopy(dataset)  # a shallow copy would share its elements with the original
     for keyword, value in attributes.items():
         setattr(changed, keyword, value)
     changed.file_meta.MediaStorageSOPInstanceUID = changed.SOPInstanceUID

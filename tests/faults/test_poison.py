@@ -140,7 +140,6 @@ def test_a_study_that_ends_the_worker_is_parked_after_three_attempts_and_the_oth
     assert state is StudyState.FAILED
     assert "The worker died 3 times" in reason
     with node.database.reading() as session:
-        assert {row.study_instance_uid: row.interrupted for row in session.scalars(sa.select(AnalysisRow))} == {
-            poisonous: 3,
-            **dict.fromkeys(others, 0),
-        }
+        interrupted = {row.study_instance_uid: row.interrupted for row in session.scalars(sa.select(AnalysisRow))}
+    assert interrupted[poisonous] == 3
+    assert max(interrupted[study] for study in others) <= 1, "read beside it once at most, and then apart from it"

@@ -41,7 +41,7 @@ def test_empty_node_says_where_to_send_studies(client: TestClient) -> None:
 
     assert page.status_code == 200
     assert "No study has arrived yet" in page.text
-    assert "<b>NODE</b>, port <b>11112</b>" in page.text
+    assert "<b>NODE</b>, <b>DICOM port 11112</b>" in page.text
     assert "Nothing needs attention" in page.text
 
 

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/refusals", tags=["refusals"], responses=PROBLEM_RESP
 @router.get("")
 def read_refusals(
     session: ReadingSession,
-    before: Annotated[int | None, Query(description="The 'next' of the page before")] = None,
+    before: Annotated[int | None, Query(ge=0, lt=1 << 63, description="The 'next' of the page before")] = None,
     limit: Limit = 50,
 ) -> RefusalPage:
     """Refused associations (``status`` null) and objects, newest first."""
