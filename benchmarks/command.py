@@ -19,6 +19,7 @@ from benchmarks.report import Report
 BENCHMARKS: dict[str, str] = {
     "faults": "benchmarks.faults",
     "fuzz": "benchmarks.fuzz",
+    "infer": "benchmarks.infer",
     "receive": "benchmarks.receive",
     "receive-large": "benchmarks.receive_large",
     "study": "benchmarks.study",

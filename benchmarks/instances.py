@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from pydicom import dcmwrite, uid
+from pydicom import dcmread, dcmwrite, uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 
@@ -23,6 +23,16 @@ def write_ct_instances(folder: Path, count: int) -> list[Path]:
         dataset.InstanceNumber = number + 1
         paths.append(folder / f"{number:05}.dcm")
         dcmwrite(paths[-1], dataset, enforce_file_format=True)
+    return paths
+
+
+def write_ct_series(folder: Path, count: int) -> list[Path]:
+    """Write one series of ``count`` axial slices of 512 by 512 pixels, 1 mm apart, to ``folder``."""
+    paths = write_ct_instances(folder, count)
+    for number, path in enumerate(paths):
+        dataset = dcmread(path)
+        dataset.ImagePositionPatient = [*dataset.ImagePositionPatient[:2], float(number)]
+        dcmwrite(path, dataset, enforce_file_format=True)
     return paths
 
 
