@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pydicom
 import sqlalchemy as sa
 from pydicom import Dataset
@@ -27,7 +26,7 @@ from benchmarks.report import Report
 from dicom_node.database import AnalysisRow, Database, DeliveryRow, InstanceRow, ResultRow, SeriesRow, StudyRow, now
 from dicom_node.demo.node import Node
 from dicom_node.demo.phantoms import abdomen_ct
-from dicom_node.demo.processes import free_port
+from dicom_node.demo.processes import answers, free_port
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.web.release import NotReceiving, UnknownStudy, release_study
 
@@ -252,16 +251,14 @@ class Trial:
         while time.monotonic() < deadline:
             with self._database.reading() as session:
                 states = set(session.scalars(sa.select(StudyRow.state).distinct()))
-            if states <= set(ended) and {"receiver", "worker", "web"} <= set(self._living()) and self._answers():
+            if (
+                states <= set(ended)
+                and {"receiver", "worker", "web"} <= set(self._living())
+                and answers(f"{self._node.url}/readyz")
+            ):
                 return
             time.sleep(0.2)
         self.broken.append(f"after {_SETTLE_SECONDS:.0f} s studies are still {', '.join(sorted(states))}")
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self._node.url}/readyz", timeout=5.0).is_success
-        except httpx.HTTPError:
-            return False
 
     def _check(self) -> None:
         with self._database.reading() as session:

@@ -121,8 +121,9 @@ def web(config: ConfigOption = None) -> None:
     """Run the status page and the API alone."""
     from dicom_node.processes import run_web
 
-    _greet(read_config(config))
-    run = _run_with_models if read_config(config).web.predict else _run
+    settings = read_config(config)
+    _greet(settings)
+    run = _run_with_models if settings.web.predict else _run
     run(run_web, config)
 
 

@@ -159,7 +159,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
         if decision.model is None:
             return decision, None
         limit = self._config.worker.maximum_series_megabytes
-        chosen = [dataset for dataset in headers.datasets if dataset.SOPInstanceUID in decision.sop_instance_uids]
+        uids = set(decision.sop_instance_uids)
+        chosen = (dataset for dataset in headers.datasets if dataset.SOPInstanceUID in uids)
         if (reason := self._models.unavailable.get(decision.model)) is not None:
             problem = f"{decision.model} is not available: {reason}"
         elif (size := decoded_megabytes(chosen)) > limit:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib.resources
 import importlib.util
 import logging
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from dicom_node.inference.backends.state_dict import NoStateDict, read_state_dict
 from training.configuration import TransferConfiguration
 
-_CHECKPOINT_KEYS = ("model", "state_dict")
 LEAST_SHARE = 0.5
 """Of a network's tensors; where fewer fit, the checkpoint is of another network."""
 
@@ -64,16 +61,11 @@ def _source(configuration: TransferConfiguration) -> Path:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_state_dict(path)
     except OSError as error:
         raise TransferError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise TransferError(f"{path}: holds no PyTorch state dict: {error}") from error
-    for key in _CHECKPOINT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise TransferError(f"{path}: holds no PyTorch state dict but {type(content).__name__}.")
+    except NoStateDict as error:
+        raise TransferError(str(error)) from error
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 

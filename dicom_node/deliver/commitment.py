@@ -23,13 +23,11 @@ from dicom_node.database import (
     now,
 )
 from dicom_node.domain import DeliveryState, StudyState
-from dicom_node.receive.commitment import UnknownPeer
+from dicom_node.receive.commitment import NO_SUCH_INSTANCE, PROCESSING_FAILURE, UnknownPeer
 from dicom_node.studies import analyses
 
-NO_SUCH_INSTANCE = 0x0112
-
 _FAILURES = {
-    0x0110: "processing failure",
+    PROCESSING_FAILURE: "processing failure",
     NO_SUCH_INSTANCE: "not held",
     0x0119: "held under another SOP class",
     0x0122: "SOP class not supported",

@@ -132,6 +132,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def sha256(path: Path) -> str:
+    """Digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def weights_digest(path: Path) -> str:
     """Return the SHA-256 of the weights file, in hexadecimal.
 
@@ -139,7 +145,6 @@ def weights_digest(path: Path) -> str:
         BundleError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}. Train the model or copy its weights.") from error

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from dicom_node.inference.definition import BundleError
+from dicom_node.inference.definition import BundleError, sha256
 
 _NOT_RUN = {"docs", "__pycache__"}
 
@@ -23,9 +23,7 @@ def bundle_digest(folder: Path) -> str:
             parts = path.relative_to(folder).parts
             if not path.is_file() or parts[0] in _NOT_RUN or any(part.startswith(".") for part in parts):
                 continue
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{'/'.join(parts)}\0{content}\n".encode())
+            digest.update(f"{'/'.join(parts)}\0{sha256(path)}\n".encode())
     except OSError as error:
         raise BundleError(f"{folder}: cannot be read: {error.strerror}") from error
     return digest.hexdigest()

@@ -112,6 +112,8 @@ class ModelReader:
         Of a CT series it is enough that some stretch is of its kind: that decides, and not how much else was scanned.
         """
         of_kind, positions = scored.of_kind, _positions(stack)
+        if of_kind.all():  # also where the bundle has no gate
+            return
         share = float(of_kind.mean())
         if positions is not None:
             share = strongest_stretch([float(yes) for yes in of_kind], positions, _KIND_EXTENT_MM).probability

@@ -21,12 +21,11 @@ _SUCCESS, _FAILURES_EXIST = 1, 2
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
+NO_SUCH_INSTANCE = 0x0112
 NO_SUCH_EVENT_TYPE = 0x0113
 INVALID_ARGUMENT = 0x0115
 NO_SUCH_ACTION = 0x0123
 NOT_AUTHORISED = 0x0124
-
-_NO_SUCH_INSTANCE = 0x0112
 
 
 class UnknownPeer(Exception):
@@ -78,7 +77,7 @@ def on_event_report(event: evt.Event, register: CommitmentRegister) -> tuple[int
         transaction_uid = str(information.TransactionUID)
         committed = [_reference(item)[1] for item in information.get("ReferencedSOPSequence") or ()]
         failed = {
-            _reference(item)[1]: int(item.get("FailureReason") or _NO_SUCH_INSTANCE)
+            _reference(item)[1]: int(item.get("FailureReason") or NO_SUCH_INSTANCE)
             for item in information.get("FailedSOPSequence") or ()
         }
     except BROKEN:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicom_node.inference.definition import BundleDefinition
+from dicom_node.inference.definition import BundleDefinition, sha256
 
 ONNX_FILE = Path("models/model.onnx")
 """Input "image" (batch, C, h, w), output "logits" (batch, classes); the batch is dynamic."""
@@ -57,9 +56,3 @@ def target_layer(definition: BundleDefinition) -> str | None:
     """The layer that heat maps are made at."""
     saliency = definition.manifest.saliency
     return None if saliency is None else saliency.target_layer
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

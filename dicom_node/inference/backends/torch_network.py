@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +10,8 @@ from torch import Tensor, nn
 
 from dicom_node.domain import FloatArray
 from dicom_node.inference.backends.grad_cam import GradCam
+from dicom_node.inference.backends.state_dict import NoStateDict, read_state_dict
 from dicom_node.inference.definition import MANIFEST_FILE, WEIGHTS_FILE, BundleDefinition, BundleError
-
-_CHECKPOINT_KEYS = ("model", "state_dict")
-"""Where checkpoints of MONAI's handlers keep the weights, among the optimizer's state."""
 
 
 def choose_device() -> torch.device:
@@ -37,7 +31,13 @@ def load_module(definition: BundleDefinition) -> nn.Module:
     weights = definition.folder / WEIGHTS_FILE
     module = definition.network()
     try:
-        module.load_state_dict(_read_weights(weights))
+        module.load_state_dict(read_state_dict(weights))
+    except OSError as error:
+        raise BundleError(
+            f"{weights}: cannot be read: {error.strerror}. Train the model or copy its weights."
+        ) from error
+    except NoStateDict as error:
+        raise BundleError(str(error)) from error
     except RuntimeError as error:
         raise BundleError(f"{weights}: the weights do not fit network_def in inference.json: {error}") from error
     return module.requires_grad_(False).eval()
@@ -77,6 +77,7 @@ class TorchNetwork:
         self.explained = load_grad_cam(definition, self.module)
         self._device = device
         self._name = definition.name
+        self._outputs: int | None = None  # told by the network itself, at its first heat map
         if device.type == "cuda":  # decisions are to be those of the CPU: no ten-bit products
             torch.backends.cudnn.allow_tf32 = False
 
@@ -98,25 +99,12 @@ class TorchNetwork:
         if self.explained is None:
             raise ValueError("the manifest names no target layer")
         batch = self._on_device(image[None])
-        with torch.no_grad():
-            chosen = torch.zeros_like(self.module(batch))
+        if self._outputs is None:
+            with torch.no_grad():
+                self._outputs = self.module(batch).shape[1]
+        chosen = torch.zeros((1, self._outputs), device=self._device)
         chosen[0, class_index] = 1
         return np.asarray(self.explained(batch, chosen)[0].cpu().numpy(), dtype=np.float32)
 
     def _on_device(self, batch: FloatArray) -> Tensor:
         return torch.from_numpy(batch).to(self._device, memory_format=self._layout)
-
-
-def _read_weights(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}. Train the model or copy its weights.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise BundleError(f"{path}: holds no PyTorch state dict: {error}") from error
-    for key in _CHECKPOINT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise BundleError(f"{path}: holds no PyTorch state dict but {type(content).__name__}.")
-    return content
