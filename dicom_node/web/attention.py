@@ -11,7 +11,7 @@ from dicom_node.config import Config, Peer
 from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.web.formatting import age, megabytes
-from dicom_node.web.queries import Backlog, Overview
+from dicom_node.web.queries.overview import Backlog, Overview
 
 PERIOD = timedelta(days=1)
 """How far back failed studies and refusals are still news."""

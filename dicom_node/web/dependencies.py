@@ -16,7 +16,7 @@ from dicom_node.access.users import Users
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.domain import StudyState
-from dicom_node.web.queries import Cursor
+from dicom_node.web.queries.studies import Cursor
 
 
 def _config(request: Request) -> Config:

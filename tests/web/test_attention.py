@@ -9,7 +9,7 @@ from dicom_node.config import Config
 from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.web.attention import Facts, Severity, what_is_wrong
-from dicom_node.web.queries import Backlog, Overview
+from dicom_node.web.queries.overview import Backlog, Overview
 
 NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
 WELL = Facts(

@@ -6,7 +6,10 @@ import pytest
 
 from dicom_node.database import Database
 from dicom_node.domain import DeliveryState, StudyState
-from dicom_node.web.queries import Cursor, count_refusals, get_backlogs, get_overview, get_study
+from dicom_node.web.queries.overview import get_backlogs, get_overview
+from dicom_node.web.queries.refusals import count_refusals
+from dicom_node.web.queries.studies import Cursor
+from dicom_node.web.queries.study import get_study
 from tests.web.conftest import STUDY, Records
 
 DAY = timedelta(days=1)

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from dicom_node.database import now
 from dicom_node.web.attention import PARKED_PERIOD
 from dicom_node.web.dependencies import CurrentConfig, ReadingSession, Templates
-from dicom_node.web.queries import get_backlogs, list_refusals
+from dicom_node.web.queries.overview import get_backlogs
+from dicom_node.web.queries.refusals import list_refusals
 from dicom_node.web.refusal_advice import advise
 
 router = APIRouter()

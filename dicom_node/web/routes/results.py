@@ -14,7 +14,7 @@ from dicom_node.config import Config
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import OPERATORS, CurrentCaller
 from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession
-from dicom_node.web.queries import audited_study, result_files
+from dicom_node.web.queries.study import audited_study, result_files
 from dicom_node.web.result_objects import NotAPicture, render_png, result_path
 
 router = APIRouter(prefix="/studies/{study_instance_uid}/results", dependencies=[OPERATORS])

@@ -13,15 +13,10 @@ from dicom_node.web.attention import PARKED_PERIOD, PERIOD, Facts, what_is_wrong
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Search, State, Templates
-from dicom_node.web.queries import (
-    Cursor,
-    Decision,
-    count_refusals,
-    get_overview,
-    get_study,
-    list_studies,
-    result_files,
-)
+from dicom_node.web.queries.overview import get_overview
+from dicom_node.web.queries.refusals import count_refusals
+from dicom_node.web.queries.studies import Cursor, list_studies
+from dicom_node.web.queries.study import Decision, get_study, result_files
 from dicom_node.web.readiness import measured_disk
 from dicom_node.web.result_objects import number_of_frames, result_path
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from dicom_node.web.dependencies import Limit, ReadingSession
 from dicom_node.web.problems import PROBLEM_RESPONSES
-from dicom_node.web.queries import RefusalPage, list_refusals
+from dicom_node.web.queries.refusals import RefusalPage, list_refusals
 
 router = APIRouter(prefix="/refusals", tags=["refusals"], responses=PROBLEM_RESPONSES)
 

@@ -11,7 +11,8 @@ from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.dependencies import Before, CurrentDatabase, InstanceUid, Limit, ReadingSession, Search, State
 from dicom_node.web.problems import PROBLEM_RESPONSES
-from dicom_node.web.queries import Cursor, StudyDetail, StudyPage, audited_study, get_study, list_studies
+from dicom_node.web.queries.studies import Cursor, StudyPage, list_studies
+from dicom_node.web.queries.study import StudyDetail, audited_study, get_study
 from dicom_node.web.release import NotReceiving, Release, UnknownStudy, release_study
 
 router = APIRouter(prefix="/studies", tags=["studies"], responses=PROBLEM_RESPONSES)

@@ -1,0 +1,118 @@
+"""The node's work in figures, and what waits for its destinations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dicom_node.database import (
+    AnalysisRow,
+    DeliveryRow,
+    StudyRow,
+)
+from dicom_node.domain import DeliveryState, StudyState
+
+IN_PROGRESS = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING, StudyState.DELIVERING)
+
+_TURNAROUND_SAMPLE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Results that did not reach a destination: how many, and the newest of them with the peer's words."""
+
+    destination: str
+    state: DeliveryState
+    count: int
+    attempts: int
+    message: str
+    next_attempt_at: datetime | None
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The node's work in figures. ``ended`` counts studies that arrived in the period asked for.
+
+    ``turnaround_seconds`` is the median from last image to delivered, None where nothing was delivered.
+    ``queued_since`` is the oldest moment at which a study still queued was queued.
+    """
+
+    in_progress: dict[StudyState, int]
+    ended: dict[StudyState, int]
+    turnaround_seconds: float | None
+    queued_since: datetime | None
+    backlogs: tuple[Backlog, ...]
+
+
+def get_overview(session: Session, *, since: datetime, parked_since: datetime) -> Overview:
+    """The node's work in figures, of what ended at or after ``since``."""
+    in_progress = session.execute(
+        sa.select(StudyRow.state, sa.func.count(), sa.func.min(StudyRow.state_changed_at))
+        .where(StudyRow.state.in_(IN_PROGRESS))
+        .group_by(StudyRow.state)
+    ).all()
+    # Counted here: to group in SQL, SQLite would walk the index of states through the whole table.
+    arrived = Counter(session.scalars(sa.select(StudyRow.state).where(StudyRow.last_received_at >= since)))
+    return Overview(
+        in_progress={state: count for state, count, _ in in_progress},
+        ended={state: count for state, count in arrived.items() if state not in IN_PROGRESS},
+        turnaround_seconds=_turnaround(session, since),
+        queued_since=next((oldest for state, _, oldest in in_progress if state is StudyState.QUEUED), None),
+        backlogs=get_backlogs(session, parked_since=parked_since),
+    )
+
+
+def _turnaround(session: Session, since: datetime) -> float | None:
+    query = (
+        sa.select(AnalysisRow.last_image_at, AnalysisRow.finished_at)
+        .join(StudyRow, StudyRow.latest_analysis_id == AnalysisRow.analysis_id)
+        .where(StudyRow.last_received_at >= since, AnalysisRow.state == StudyState.DELIVERED)
+        .order_by(StudyRow.last_received_at.desc())
+        .limit(_TURNAROUND_SAMPLE)
+    )
+    seconds = [(finished - last).total_seconds() for last, finished in session.execute(query) if finished]
+    return median(seconds) if seconds else None
+
+
+def get_backlogs(session: Session, *, parked_since: datetime) -> tuple[Backlog, ...]:
+    """What waits for a destination: everything that is retried, and what was parked at or after ``parked_since``."""
+    group = (DeliveryRow.destination, DeliveryRow.state)
+    ranked = (
+        sa.select(
+            DeliveryRow.id,
+            sa.func.count().over(partition_by=group).label("results"),
+            sa.func.row_number()
+            .over(partition_by=group, order_by=(DeliveryRow.last_attempt_at.desc(), DeliveryRow.id.desc()))
+            .label("rank"),
+        )
+        .where(
+            DeliveryRow.state.in_((DeliveryState.RETRYING, DeliveryState.PARKED)),
+            (DeliveryRow.state == DeliveryState.RETRYING) | (DeliveryRow.last_attempt_at >= parked_since),
+        )
+        .subquery()
+    )
+    query = (
+        sa.select(DeliveryRow, ranked.c.results, AnalysisRow.study_instance_uid)
+        .join(ranked, ranked.c.id == DeliveryRow.id)
+        .join(AnalysisRow, AnalysisRow.analysis_id == DeliveryRow.analysis_id)
+        .where(ranked.c.rank == 1)
+        .order_by(DeliveryRow.state, DeliveryRow.destination)
+    )
+    return tuple(
+        Backlog(
+            destination=row.destination,
+            state=row.state,
+            count=count,
+            attempts=row.attempts,
+            message=row.message,
+            next_attempt_at=row.next_attempt_at,
+            study_instance_uid=study_instance_uid,
+        )
+        for row, count, study_instance_uid in session.execute(query)
+    )
