@@ -1,6 +1,7 @@
 # make demo    two synthetic studies through a node to an archive, and a table of what came back
 # make serve   a node on the embedded defaults; the status page's address is printed
 # make test    lint, types, layers and tests
+# make test-postgresql   the tests about the database on PostgreSQL; needs its server (Debian: postgresql)
 # make lock    constraints.txt from the newest releases that pyproject.toml allows, requirements.lock with their hashes
 # make sbom    build/sbom.json: what is installed here, as a CycloneDX bill of materials
 # make audit   known vulnerabilities of what is pinned; asks pypi.org
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo serve test lock sbom audit clean
+.PHONY: demo serve test test-postgresql lock sbom audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m dicom_node.demo
@@ -27,6 +28,11 @@ test: $(VENV)/.installed-test
 	cd orthanc && ../$(BIN)/mypy --strict --explicit-package-bases --ignore-missing-imports route_to_node.py node_routing
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# The whole suite runs there too; these are the tests to which it makes a difference.
+test-postgresql: $(VENV)/.installed-test
+	DICOM_NODE_TEST_POSTGRESQL=temporary $(BIN)/pytest tests/test_workflow.py tests/test_retention.py tests/access \
+	  tests/archive/test_archive.py tests/archive/test_refusals.py tests/studies/test_analyses.py tests/web/test_queries.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes a few minutes."

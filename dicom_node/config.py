@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import sqlalchemy as sa
 import yaml
 from pydantic import (
     BaseModel,
@@ -116,6 +117,7 @@ class NodeSection(_Section):
     models_folder: Path = Path("models")
     bundle_digests: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     database_url: str | None = None
+    database_password_file: Path | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
@@ -274,6 +276,16 @@ class Config(BaseSettings):
             raise ValueError(f"receive.senders is '{mode}' but no peer has 'sends: true': nobody could send")
         return self
 
+    @model_validator(mode="after")
+    def _password_can_be_read(self) -> Self:
+        file = self.node.database_password_file
+        if file is not None:
+            try:
+                file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"node.database_password_file {file} cannot be read: {error}") from None
+        return self
+
     @property
     def destinations(self) -> tuple[Peer, ...]:
         """The peers that receive results."""
@@ -328,12 +340,19 @@ class Config(BaseSettings):
     @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the domain tables; SQLite in the data folder unless configured."""
-        return self.node.database_url or f"sqlite:///{self.node.data_folder.absolute() / 'node.sqlite'}"
+        return self._server_url or f"sqlite:///{self.node.data_folder.absolute() / 'node.sqlite'}"
 
     @property
     def workflow_database_url(self) -> str:
         """URL of the workflow engine's tables: a file of its own on SQLite, else the same database."""
-        return self.node.database_url or f"sqlite:///{self.node.data_folder.absolute() / 'workflow.sqlite'}"
+        return self._server_url or f"sqlite:///{self.node.data_folder.absolute() / 'workflow.sqlite'}"
+
+    @property
+    def _server_url(self) -> str | None:
+        if self.node.database_url is None or self.node.database_password_file is None:
+            return self.node.database_url
+        password = self.node.database_password_file.read_text(encoding="utf-8").strip()
+        return sa.make_url(self.node.database_url).set(password=password).render_as_string(hide_password=False)
 
 
 def config_path(explicit: Path | None) -> Path | None:

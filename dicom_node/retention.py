@@ -137,7 +137,9 @@ class Retention:
                 count, size = session.execute(held).one()
                 session.execute(sa.delete(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid))
                 session.get_one(StudyRow, study_instance_uid).removed_at = now()
-                text = f"Removed from the node's disk {why}: {count} images ({size >> 20} MB) and the result files."
+                text = (
+                    f"Removed from the node's disk {why}: {count} images ({int(size) >> 20} MB) and the result files."
+                )
                 session.add(EventRow(study_instance_uid=study_instance_uid, at=now(), text=text))
                 session.flush()
                 for source, target in self._places(study_instance_uid):

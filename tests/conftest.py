@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
+from dicom_node.config import Config, NodeSection
+from dicom_node.database import Database
 from dicom_node.demo import phantoms, processes
+from tests import postgresql
 from tests.receiving_node import ReceivingNode
 from tests.storage_scp import ProgrammableStorage
 
@@ -18,6 +22,36 @@ from tests.storage_scp import ProgrammableStorage
 os.environ.setdefault("DICOM_NODE_WORKER__BACKEND", "torch")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[sa.Engine]:
+    """A PostgreSQL server on which tests may make databases; skips where there is none."""
+    with postgresql.server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: sa.Engine) -> Iterator[str]:
+    """The URL of an empty database on PostgreSQL, for a test that is about PostgreSQL."""
+    with postgresql.empty_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def database_of_the_suite(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every configuration, in the test's processes too, name an empty database where all run on PostgreSQL."""
+    if postgresql.VARIABLE in os.environ and request.node.get_closest_marker("embedded") is None:
+        monkeypatch.setenv("DICOM_NODE_NODE__DATABASE_URL", request.getfixturevalue("postgresql_url"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """The tables, empty."""
+    opened = Database(Config(node=NodeSection(data_folder=tmp_path)).database_url)
+    opened.create_tables()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

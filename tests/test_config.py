@@ -7,6 +7,8 @@ import yaml
 
 from dicom_node.config import Config, ConfigurationError, load_config
 
+pytestmark = pytest.mark.embedded
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -84,3 +86,19 @@ peers:
     )
 
     assert [peer.name for peer in config.destinations] == ["pacs"]
+
+
+def test_the_database_password_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p@ss/word\n", encoding="utf-8")
+
+    config = _load(
+        tmp_path,
+        f"node: {{database_url: postgresql+psycopg://node@db/node, database_password_file: {tmp_path / 'password'}}}",
+    )
+
+    assert config.database_url == "postgresql+psycopg://node:p%40ss%2Fword@db/node" == config.workflow_database_url
+
+
+def test_a_password_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="database_password_file /nowhere cannot be read"):
+        _load(tmp_path, "node: {database_password_file: /nowhere}")

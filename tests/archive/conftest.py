@@ -30,9 +30,7 @@ class ArchiveUnderTest:
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[ArchiveUnderTest]:
-    database = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
-    database.create_tables()
+def held(tmp_path: Path, database: Database) -> Iterator[ArchiveUnderTest]:
     store = InstanceStore(tmp_path / "instances", tmp_path / "incoming")
     index = InstanceIndex(database)
     yield ArchiveUnderTest(Archive(store, index), store, index, database, tmp_path / "incoming")

@@ -13,6 +13,8 @@ import pytest
 
 from tests.receiving_node import ReceivingNode, ct_image
 
+pytestmark = pytest.mark.embedded
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 

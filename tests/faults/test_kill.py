@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import faults
 
+pytestmark = pytest.mark.embedded
+
 FIGURES = ("instances found", "results delivered", "duplicates", "temporary files left", "orphan rows and files")
 
 

@@ -25,6 +25,8 @@ from dicom_node.database import (
 )
 from dicom_node.domain import DeliveryState, StudyState
 
+pytestmark = pytest.mark.embedded
+
 FIRST_RELEASE = Path(__file__).with_name("first_release.sql").read_text(encoding="utf-8")
 """A node's database as the first release left it: one study delivered, one not applicable, one refusal."""
 
@@ -56,6 +58,17 @@ def test_a_new_database_has_the_schema_of_the_models(database: Database) -> None
     database.create_tables()
 
     assert _differences(database) == [], "write a migration, as CONTRIBUTING.md says"
+
+
+def test_a_new_database_on_postgresql_has_the_schema_of_the_models_whoever_makes_it(postgresql_url: str) -> None:
+    start = f"from dicom_node.database import Database; Database('{postgresql_url}').create_tables()"
+
+    processes = [subprocess.Popen([sys.executable, "-c", start]) for _ in range(2)]
+
+    assert [process.wait(60) for process in processes] == [0, 0]
+    opened = Database(postgresql_url)
+    assert _differences(opened) == [], "write a migration, as CONTRIBUTING.md says"
+    opened.close()
 
 
 def test_a_database_of_the_first_release_is_brought_up_to_date_with_all_it_holds(

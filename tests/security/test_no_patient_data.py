@@ -148,13 +148,10 @@ def test_error_that_quotes_a_value_is_logged_without_it() -> None:
     assert "test_no_patient_data.py" in text
 
 
-def test_statement_that_fails_is_told_without_its_values(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
-    database.create_tables()
+def test_statement_that_fails_is_told_without_its_values(database: Database) -> None:
     with pytest.raises(sa.exc.DBAPIError) as caught, database.session.begin() as session:
         session.add_all(
             [UserRow(name=MARK, role=Role.VIEWER, password_hash="", created_at=now()) for _ in range(2)]  # twice
         )
-    database.close()
 
     assert MARK not in str(caught.value)

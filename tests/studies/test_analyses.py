@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from dicom_node.database import Database, StudyRow, now
 from dicom_node.domain import StudyState
 from dicom_node.studies import analyses
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
-    opened.create_tables()
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("state", [StudyState.ANALYSING, StudyState.DELIVERED, StudyState.FAILED])
