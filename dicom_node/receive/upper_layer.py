@@ -31,6 +31,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
+from pynetdicom.service_class import StorageServiceClass
 
 from dicom_node.part10 import BROKEN
 from dicom_node.receive.command_set import decode_store_request, encode_store_response
@@ -81,7 +82,10 @@ class UpperLayer(DULServiceProvider):
         self._wake_lock = threading.Lock()
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
+        self._socket_poll = select.poll()
         self._polled: Any = None
+        self._header = memoryview(bytearray(_PDU_HEADER.size))
+        self._header_bytes = 0  # of the next PDU, which have come already
         self._buffer = memoryview(bytearray(_FIRST_BUFFER))
 
     def close(self) -> None:
@@ -151,10 +155,12 @@ class UpperLayer(DULServiceProvider):
         if connection is None:
             self.event_queue.put("Evt17")
             return False
-        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+        if self._header_bytes or (isinstance(connection, ssl.SSLSocket) and connection.pending()):
             return True
         if connection is not self._polled:
-            self._poll.register(connection, select.POLLIN)
+            connection.settimeout(self.network_timeout)
+            for poll in (self._poll, self._socket_poll):
+                poll.register(connection, select.POLLIN)
             self._polled = connection
         limits = [timeout, self.artim_timer.remaining if self._artim_runs() else None]
         remaining = min((limit for limit in limits if limit is not None), default=None)
@@ -172,55 +178,87 @@ class UpperLayer(DULServiceProvider):
         return self.artim_timer.timeout is not None and self.state_machine.current_state in ("Sta2", "Sta13")
 
     def _read_pdu_data(self) -> None:
-        """Read one PDU and queue its event; P-DATA during data transfer goes straight to the messages."""
-        deadline = time.monotonic() + self.network_timeout if self.network_timeout is not None else None
+        """Read a PDU, and of a data set that arrives all PDUs that have come, and queue the event.
+
+        P-DATA during data transfer goes straight to the messages, without an event.
+        """
         try:
-            kind, length = _PDU_HEADER.unpack(self._read(0, 6, deadline))
-            is_data = kind == _P_DATA_TF
-            if length > (self.assoc.acceptor.maximum_length if is_data else _LARGEST_CONTROL_PDU):
-                self.cut_off = CutOff.PDU_TOO_LONG
-                self.event_queue.put("Evt19")
-                return
-            body = self._read(6, length, deadline)
+            while (
+                self._read_pdu()
+                and self._header_bytes
+                and self._association.messages.inside_data_set
+                and self.to_provider_queue.empty()
+            ):
+                pass
         except (OSError, EOFError) as error:
             if isinstance(error, TimeoutError):
                 self.cut_off = CutOff.SILENT
             self.event_queue.put("Evt17")
-            return
+
+    def _read_pdu(self) -> bool:
+        """Read one PDU; whether it was data that the messages took."""
+        deadline = time.monotonic() + self.network_timeout if self.network_timeout is not None else None
+        while self._header_bytes < _PDU_HEADER.size:
+            self._header_bytes += self._receive([self._header[self._header_bytes :]], deadline)
+        kind, length = _PDU_HEADER.unpack(self._header)
+        is_data = kind == _P_DATA_TF
+        if length > (self.assoc.acceptor.maximum_length if is_data else _LARGEST_CONTROL_PDU):
+            self.cut_off = CutOff.PDU_TOO_LONG
+            self.event_queue.put("Evt19")
+            return False
+        header, body = bytes(self._header), self._read_body(length, deadline)
         try:
             if is_data and self.state_machine.current_state == "Sta6":
                 self._take_data(body)
-                return
-            pdu, event = self._decode_pdu(bytearray(self._buffer[: 6 + length]))
+                return True
+            pdu, event = self._decode_pdu(bytearray(header + body))
         except (*BROKEN, AssertionError) as error:  # pynetdicom asserts the lengths of items
             log.warning("a PDU of type %02Xh cannot be decoded (%s)", kind, type(error).__name__)
             self.event_queue.put("Evt19")
-            return
+            return False
         self.event_queue.put(event)
         self._recv_pdu.put(pdu)
+        return False
 
-    def _read(self, start: int, count: int, deadline: float | None) -> memoryview:
-        """Read exactly ``count`` bytes to the buffer at ``start``.
+    def _read_body(self, length: int, deadline: float | None) -> memoryview:
+        """Read the PDU whose header was read, and what has come of the header that follows it."""
+        if len(self._buffer) < length:
+            self._buffer = memoryview(bytearray(length))
+        missing = body = self._buffer[:length]
+        self._header_bytes = 0
+        while missing:
+            received = self._receive([missing, self._header], deadline)
+            self._header_bytes = max(0, received - len(missing))
+            missing = missing[received:]
+        return body
+
+    def _receive(self, views: list[memoryview], deadline: float | None) -> int:
+        """Fill the views, one after the other, with what has come, waiting for the first byte; returns how many.
 
         Raises:
-            EOFError: the peer closed the connection before.
+            EOFError: the peer closed the connection.
             OSError: the connection broke, or the deadline passed.
         """
-        if len(self._buffer) < start + count:
-            grown = memoryview(bytearray(start + count))
-            grown[:start] = self._buffer[:start]
-            self._buffer = grown
-        view = self._buffer[start : start + count]
-        missing = view
         connection = self._connection()
-        while missing:
+        if isinstance(connection, ssl.SSLSocket):
             if deadline is not None:
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
-            received = connection.recv_into(missing)
-            if received == 0:
-                raise EOFError
-            missing = missing[received:]
-        return view
+            received = connection.recv_into(views[0])
+        else:
+            received = self._receive_plain(connection.fileno(), views, deadline)
+        if received == 0:
+            raise EOFError
+        return received
+
+    def _receive_plain(self, descriptor: int, views: list[memoryview], deadline: float | None) -> int:
+        # A socket with a timeout would be polled before each read, though mostly something has come.
+        while True:
+            try:
+                return os.readv(descriptor, views)
+            except BlockingIOError:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and (left <= 0 or not self._socket_poll.poll(left * 1000 + 1)):
+                    raise TimeoutError from None
 
     def _take_data(self, body: memoryview) -> None:
         """Hand on the presentation data values of a P-DATA-TF PDU (PS3.8 9.3.5)."""
@@ -259,6 +297,11 @@ class Messages(DIMSEServiceProvider):
         self._command = bytearray()
         self._request: C_STORE | None = None
         self._file: DataSetFile | None = None
+
+    @property
+    def inside_data_set(self) -> bool:
+        """Whether more of a C-STORE data set is to come."""
+        return self._file is not None
 
     def receive_fragment(self, context_id: int, control: int, data: memoryview) -> None:
         """Take one fragment of a command set or a data set, as its message control header says (PS3.8 E.2).
@@ -339,6 +382,13 @@ class PromptAssociation(Association):
             KeyError: it was not accepted.
         """
         return self._accepted_cx[context_id].transfer_syntax[0]
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        """As in pynetdicom, whose search for the service class of a C-STORE costs more than the service."""
+        if isinstance(msg, C_STORE) and msg._dataset_path is not None:
+            StorageServiceClass(self).SCP(msg, self._accepted_cx[context_id])
+        else:
+            super()._serve_request(msg, context_id)
 
     def run_reactor(self) -> None:
         """Negotiate and serve; leaves nothing behind however the association ends."""
