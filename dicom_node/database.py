@@ -366,13 +366,8 @@ class Database:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        # The values of a statement that fails are patient data as a rule, and its error goes into the log.
-        self.engine = sa.create_engine(
-            parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite", hide_parameters=True
-        )
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _configure_sqlite)
-            event.listen(self.engine, "begin", _begin_immediate)
+        self.engine = _create_engine(parsed)
+        self._unsynced: sa.Engine | None = None
         self.session = sessionmaker(self.engine, expire_on_commit=False)
         self.reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
 
@@ -386,9 +381,34 @@ class Database:
 
         bring_up_to_date(self.engine)
 
+    @property
+    def unsynced(self) -> sa.Engine:
+        """An engine for rows that can be made again: SQLite's commits outlast the process but not the machine's end.
+
+        What was committed last may then be gone; a later commit of ``engine`` makes it durable. On other databases it
+        is ``engine`` itself.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return self.engine
+        if self._unsynced is None:
+            self._unsynced = _create_engine(self.engine.url)
+            event.listen(self._unsynced, "connect", _leave_syncing_to_checkpoints)
+        return self._unsynced
+
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+        if self._unsynced is not None:
+            self._unsynced.dispose()
+
+
+def _create_engine(url: sa.URL) -> sa.Engine:
+    # The values of a statement that fails are patient data as a rule, and its error goes into the log.
+    engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", hide_parameters=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
@@ -401,6 +421,10 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _leave_syncing_to_checkpoints(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL").close()
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

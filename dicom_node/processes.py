@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
+from dicom_node.archive.recovery import index_again
 from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
@@ -44,7 +45,9 @@ def run_receiver(config: Config) -> None:
     store = InstanceStore(config.instances_folder, config.incoming_folder)
     store.sweep()
     refusals = RefusalTable(database)
-    archive = Archive(store, InstanceIndex(database))
+    index = InstanceIndex(database)
+    index_again(config, database, index)
+    archive = Archive(store, index)
     receiver = Receiver(config, archive, refusals, CommitmentTable(config, database))
     receiver.start()
     swept = time.monotonic()

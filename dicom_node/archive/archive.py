@@ -12,6 +12,7 @@ from dicom_node.archive.index import IndexEntry, InstanceIndex
 from dicom_node.archive.store import InstanceStore
 from dicom_node.database import InstanceRow, SeriesRow
 from dicom_node.domain import Association, Instance, Series, Study
+from dicom_node.receive.refusal import Reason, Refused
 
 
 class Archive:
@@ -28,9 +29,13 @@ class Archive:
             Refused: it was not kept, and why.
         """
         header = read_header(path)
-        self._index.check(header)
         relative, size = self._store.keep(path, header)
-        self._index.add(IndexEntry(header, association, relative, size, self._store.folder / relative))
+        try:
+            self._index.add(IndexEntry(header, association, relative, size, self._store.folder / relative))
+        except Refused as refusal:
+            if refusal.reason is Reason.UID_CONFLICT:  # what is held lies elsewhere, in its own study and series
+                self._store.discard(relative)
+            raise
 
 
 def first_instances(session: Session, study_instance_uid: str, folder: Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""The SQL index of what the store holds, written in groups: one commit for all instances that wait for one."""
+"""The SQL index of what the store holds, written in groups: one commit for all instances that wait for one.
+
+On SQLite the commits are not synced: the files are, and hold everything that the rows say (``archive/recovery.py``).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.orm import configure_mappers
 
 from dicom_node.archive.header import InstanceHeader
 from dicom_node.database import Database, EventRow, InstanceRow, SeriesRow, StudyRow, now
@@ -69,23 +73,10 @@ class InstanceIndex:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._reading = database.engine.execution_options(read_only=True)
+        self._engine = database.unsynced
         self._waiting: deque[tuple[IndexEntry, Future[None]]] = deque()
         self._writing = threading.Lock()
-
-    def check(self, header: InstanceHeader) -> None:
-        """Refuse an instance whose UID, or whose series' UID, is already held in another study.
-
-        Raises:
-            Refused: with 0xC000, since to take it would break the model of the real world (PS3.3 7), or with 0xA700
-                if the database cannot be read.
-        """
-        try:
-            with self._reading.connect() as connection:
-                _look_up(connection, header)
-        except sa.exc.SQLAlchemyError as error:
-            raise _as_refusal(error) from error
+        configure_mappers()  # takes 0.1 s, which the first instance need not wait for
 
     def add(self, entry: IndexEntry) -> None:
         """Index one instance; returns once it is committed.
@@ -116,7 +107,7 @@ class InstanceIndex:
     def _write(self, entries: Sequence[IndexEntry]) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._database.engine.begin() as connection:
+                with self._engine.begin() as connection:
                     for entry in entries:
                         _index(connection, entry)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -48,6 +49,14 @@ class InstanceStore:
         except OSError as error:
             raise Refused(Reason.STORE_FAILED, f"store cannot be written: {error.strerror}") from error
         return str(relative), size
+
+    def discard(self, relative: str) -> None:
+        """Remove an instance that was kept and cannot be indexed, and the folders that were made for it."""
+        path = self.folder / relative
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other instances are in it
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
 
     def sweep(self, older_than_seconds: float = 0.0) -> int:
         """Remove what broken associations left in the incoming folder; returns how many files went.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import struct
@@ -15,6 +16,10 @@ from dicom_node.transport import IMPLEMENTATION_VERSION_NAME
 
 _NUMBERS = itertools.count()
 _PREFIX = b"\0" * 128 + b"DICM"
+
+_sync_file_range = ctypes.CDLL(None).sync_file_range
+_sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 class IncomingFile:
@@ -50,15 +55,20 @@ class IncomingFile:
             self._refuse(error)
 
     def finish(self) -> None:
-        """The data set is complete."""
+        """The data set is complete; the disk may begin with it while it is looked at."""
         if self._file is not None:
-            os.close(self._file)
-            self._file = None
+            _begin_writing_out(self._file)
+        self._close()
 
     def discard(self) -> None:
         """Remove the file, if it is still there."""
-        self.finish()
+        self._close()
         self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _refuse(self, error: OSError) -> None:
         reason = f"store cannot be written: {error.strerror}"
@@ -88,3 +98,8 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     content = value.encode("ascii", "replace")
     content += (b"\0" if vr == b"UI" else b" ") * (len(content) % 2)
     return struct.pack("<HH2sH", 0x0002, element, vr, len(content)) + content
+
+
+def _begin_writing_out(descriptor: int) -> None:
+    """Start writing a file's pages to the disk without waiting, so that the sync that follows has less to wait for."""
+    _sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)  # an error here is one of the sync, too
