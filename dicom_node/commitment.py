@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from dicom_node.deliver import commitment
 from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender
+from dicom_node.passing import patiently, taken_up_again
 
 _ANSWER_FOR = timedelta(days=1)
 
@@ -22,8 +24,15 @@ _ANSWER_FOR = timedelta(days=1)
 class CommitmentWorkflow(DBOSConfiguredInstance):
     """Looks for what is to be asked, answered and sent again, and carries it out."""
 
-    def __init__(self, config: Config, database: Database, send_again: Callable[[str, str, int], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        send_again: Callable[[str, str, int], None],
+        stopping: threading.Event,
+    ) -> None:
         super().__init__("commitment")
+        self.stopping = stopping
         self._config = config
         self._database = database
         self._send_again = send_again
@@ -52,11 +61,13 @@ class CommitmentWorkflow(DBOSConfiguredInstance):
                 self.queue.enqueue(self.ask, question.destination, question.transaction_uid, question.instances)
 
     @DBOS.workflow(max_recovery_attempts=None)
+    @taken_up_again
     def ask(self, destination: str, transaction_uid: str, instances: tuple[tuple[str, str], ...]) -> None:
         """Ask a destination to commit what it has accepted; its report comes to the receiver, or at once."""
         self._ask(destination, transaction_uid, instances)
 
     @DBOS.step()
+    @patiently
     def _ask(self, destination: str, transaction_uid: str, instances: tuple[tuple[str, str], ...]) -> None:
         peer = self._destinations.get(destination)
         if peer is None:
@@ -69,6 +80,7 @@ class CommitmentWorkflow(DBOSConfiguredInstance):
                 commitment.postpone(session, transaction_uid, problem, now() + timedelta(seconds=delay))
 
     @DBOS.workflow(max_recovery_attempts=None)
+    @taken_up_again
     def answer(self, request_id: int, attempt: int) -> None:
         """One attempt to tell a peer what the node holds of what it asked; begins the next where that is needed."""
         delay = self._answer(request_id, attempt)
@@ -82,6 +94,7 @@ class CommitmentWorkflow(DBOSConfiguredInstance):
             self.queue.enqueue(self.answer, request_id, attempt)
 
     @DBOS.step()
+    @patiently
     def _answer(self, request_id: int, attempt: int) -> float | None:
         with self._database.reading() as session:
             answer = commitment.answer_for(session, request_id, self._config.instances_folder)

@@ -356,6 +356,13 @@ class NewerDatabase(Exception):
     """The tables are of a newer release of the node than this one; the text says what to do."""
 
 
+_BUSY_SECONDS = 30.0
+"""How long a writer waits for another one on SQLite."""
+
+_SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""A server that has vanished from the network is noticed in a minute, not in the two hours of TCP (libpq, seconds)."""
+
+
 class Database:
     """The engine and its sessions. SQLite runs in WAL mode with full synchronisation: a commit is durable.
 
@@ -404,7 +411,8 @@ class Database:
 
 def _create_engine(url: sa.URL) -> sa.Engine:
     # The values of a statement that fails are patient data as a rule, and its error goes into the log.
-    engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", hide_parameters=True)
+    server = url.get_backend_name() != "sqlite"
+    engine = sa.create_engine(url, pool_pre_ping=server, hide_parameters=True, connect_args=_SERVER if server else {})
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_immediate)
@@ -416,7 +424,7 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     # issues BEGIN itself instead (see _begin_immediate).
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute(f"PRAGMA busy_timeout={round(1000 * _BUSY_SECONDS)}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")

@@ -10,8 +10,11 @@ from __future__ import annotations
 import faulthandler
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
 
 from dicom_node.database import AnalysisRow, Database
 
@@ -35,6 +38,8 @@ class Isolation:
         self._turn = threading.Condition()
         self._alone = False
         self._waiting_to_be_alone = 0
+        self._ended = Counter[str]()
+        """Readings that have ended, and could not be struck out: the database did not work at that moment."""
         self._deadlines: dict[int, tuple[str, float]] = {}
 
     @contextmanager
@@ -44,6 +49,7 @@ class Isolation:
         Raises:
             TooOftenInterrupted: it must not be read again.
         """
+        self._strike_out(analysis_id)
         with self._database.reading() as session:
             interrupted = session.get_one(AnalysisRow, analysis_id).interrupted
         if interrupted >= _MOST_INTERRUPTIONS:
@@ -57,7 +63,9 @@ class Isolation:
             try:
                 yield
             finally:
-                self._count(analysis_id, -1)
+                self._ended[analysis_id] += 1
+                with suppress(sa.exc.SQLAlchemyError):  # struck out before it is read again
+                    self._strike_out(analysis_id)
         finally:
             self._leave()
 
@@ -66,7 +74,8 @@ class Isolation:
         with self._turn:
             under_way = [analysis_id for analysis_id, _ in self._deadlines.values()]
         for analysis_id in under_way:
-            self._count(analysis_id, -1)
+            with suppress(sa.exc.SQLAlchemyError):
+                self._count(analysis_id, -1)
 
     def _enter(self, analysis_id: str, *, alone: bool) -> None:
         with self._turn:
@@ -93,6 +102,11 @@ class Isolation:
         if self._deadlines:
             first = min(deadline for _, deadline in self._deadlines.values())
             faulthandler.dump_traceback_later(max(1e-3, first - time.monotonic()), exit=True)
+
+    def _strike_out(self, analysis_id: str) -> None:
+        if ended := self._ended[analysis_id]:
+            self._count(analysis_id, -ended)
+        del self._ended[analysis_id]
 
     def _count(self, analysis_id: str, change: int) -> None:
         with self._database.session.begin() as session:

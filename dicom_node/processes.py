@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,8 @@ def run_receiver(config: Config) -> None:
     while not stopping.wait(_FLUSH_EVERY_SECONDS):
         refusals.flush()
         if time.monotonic() - swept >= _SWEEP_EVERY_SECONDS:
-            store.sweep(_UNFINISHED_AFTER_SECONDS)
+            with suppress(OSError):  # a store that cannot be written is told to each sender
+                store.sweep(_UNFINISHED_AFTER_SECONDS)
             swept = time.monotonic()
     receiver.stop()
     refusals.flush()

@@ -28,7 +28,7 @@ from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
 from dicom_node.deliver import ledger
 from dicom_node.deliver.outcome import retry_delay
-from dicom_node.deliver.sender import Sender
+from dicom_node.deliver.sender import Sender, UnreadableFile
 from dicom_node.domain import (
     MANUFACTURER,
     AnalysisIdentity,
@@ -42,6 +42,7 @@ from dicom_node.domain import (
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.part10 import UnreadableHeader, read_header
+from dicom_node.passing import in_words, passes, patiently, taken_up_again
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
@@ -89,8 +90,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
     Owns nothing: the configuration, the database and the models are given to it and outlive it.
     """
 
-    def __init__(self, config: Config, database: Database, models: Models) -> None:
+    def __init__(self, config: Config, database: Database, models: Models, stopping: threading.Event) -> None:
         super().__init__("node")
+        self.stopping = stopping
         self._config = config
         self._database = database
         self._models = models
@@ -102,6 +104,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         self._sending = set[tuple[str, str]]()
 
     @DBOS.workflow(max_recovery_attempts=_RECOVERY_ATTEMPTS)
+    @taken_up_again
     def analyse(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
         """Analyse the images of a study up to ``last_instance_id`` and hand the results to delivery."""
         name = analyses.analysis_id(study_instance_uid, digest)
@@ -117,6 +120,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 problems += broken
             destinations = self._conclude(name, results, unfit, problems) or self._notify(name)
         except Exception as error:
+            if passes(error):
+                raise
             # Whatever fails, the study must end visibly and the worker must go on with the next.
             log.exception("analysis %s failed", name)
             self._fail(name, f"The analysis failed ({type(error).__name__}): see the worker's log.")
@@ -125,6 +130,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             self._begin_delivery(name, destination)
 
     @DBOS.step()
+    @patiently
     def _open(self, study_instance_uid: str, digest: str, last_instance_id: int) -> bool:
         """Begin; false if the images are no longer the ones asked about, since then another analysis follows."""
         with self._database.session.begin() as session:
@@ -138,6 +144,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return True
 
     @DBOS.step()
+    @patiently
     def _select(self, name: str) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
         """Decide which model reads which series.
 
@@ -173,6 +180,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return SeriesDecision(decision.series_instance_uid, None, problem), problem
 
     @DBOS.step()
+    @patiently
     def _read(
         self, name: str, series_instance_uid: str, model: str, uids: list[str]
     ) -> tuple[int, list[str], list[str]]:
@@ -196,6 +204,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
         except TooOftenInterrupted as parked:
             return 0, [], [str(parked)]
         except Exception as error:
+            if passes(error):
+                raise
             # One model that fails on one series must not take the study's other findings with it.
             log.exception("%s failed on series %s", model, series_instance_uid)
             return 0, [], [f"{model} failed on a series ({type(error).__name__}): see the worker's log."]
@@ -223,6 +233,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path), relative, made.variant
 
     @DBOS.step()
+    @patiently
     def _conclude(self, name: str, results: int, unfit: list[str], problems: list[str]) -> list[str]:
         """Say how the analysis ended, and open its deliveries; returns the destinations."""
         with self._database.session.begin() as session:
@@ -242,6 +253,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return destinations
 
     @DBOS.step()
+    @patiently
     def _notify(self, name: str) -> list[str]:
         """Make the notices that destinations want of a study without result; returns those destinations."""
         peers = [peer for peer in self._config.destinations if peer.notices]
@@ -293,6 +305,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return wanted
 
     @DBOS.step()
+    @patiently
     def _fail(self, name: str, reason: str) -> None:
         with self._database.session.begin() as session:
             row = session.get_one(AnalysisRow, name)
@@ -300,9 +313,16 @@ class StudyWorkflow(DBOSConfiguredInstance):
             analyses.add_event(session, row.study_instance_uid, reason, row.created_at)
 
     @DBOS.workflow(max_recovery_attempts=None)
+    @taken_up_again
     def deliver(self, name: str, destination: str, attempt: int) -> None:
         """One attempt to send an analysis' results to one destination; enqueues the next where that is needed."""
-        delay = self._attempt(name, destination, attempt)
+        try:
+            delay = self._attempt(name, destination, attempt)
+        except Exception as error:
+            if passes(error):
+                raise
+            log.exception("results of %s could not be sent to %s", name, destination)
+            delay = self._config.deliver.maximum_retry_seconds
         if delay is not None:
             self._enqueue_delivery(name, destination, attempt + 1, delay)
 
@@ -331,6 +351,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             self.deliver_queue.enqueue(self.deliver, name, destination, attempt)
 
     @DBOS.step()
+    @patiently
     def _attempt(self, name: str, destination: str, attempt: int) -> float | None:
         """Send what the destination does not have yet; returns the seconds to wait before the next attempt."""
         with self._database.reading() as session:
@@ -363,7 +384,11 @@ class StudyWorkflow(DBOSConfiguredInstance):
             return {}
         sender = Sender(self._config.node.ae_title, self._config.deliver.timeout_seconds)
         by_path = {made.path: made.sop_instance_uid for made in objects}
-        return {by_path[path]: outcome for path, outcome in sender.send(peer, list(by_path))}
+        try:
+            return {by_path[path]: outcome for path, outcome in sender.send(peer, list(by_path))}
+        except UnreadableFile as error:  # it may come back: with a backup, or with a volume that was not mounted
+            waiting = DeliveryAttempt(DeliveryState.RETRYING, f"a result cannot be read: {error}")
+            return {made.sop_instance_uid: waiting for made in objects}
 
     @staticmethod
     def _settle(session: sa.orm.Session, name: str) -> None:
@@ -442,8 +467,11 @@ class StudyWatcher:
                     self.end_dead()
                     self._commitments.look()
                     next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
-            except sa.exc.SQLAlchemyError:
-                log.exception("the database cannot be read; looking again in a moment")
+            except Exception as error:  # nothing but this thread begins analyses: it must outlive whatever happens
+                if passes(error):
+                    log.error("the database does not work, looking again in a moment: %s", in_words(error))
+                else:
+                    log.exception("looking for complete studies failed; looking again in a moment")
                 self._stopping.wait(2.0)
 
     def look(self, at: datetime) -> None:
@@ -493,8 +521,9 @@ class Worker:
         self._config = config
         self._models = models
         DBOS(config=_engine_config(config))
-        self._workflow = StudyWorkflow(config, database, self._models)
-        self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again)
+        self._stopping = threading.Event()
+        self._workflow = StudyWorkflow(config, database, self._models, self._stopping)
+        self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
         self._watcher = StudyWatcher(config, database, self._begin, self._commitments)
         self._retention = Retention(config, database)
         self._analyse_queue: Queue | None = None
@@ -519,6 +548,7 @@ class Worker:
 
     def stop(self) -> None:
         """Stop taking up work; what is under way is taken up again at the next start."""
+        self._stopping.set()
         self._watcher.stop()
         self._retention.stop()
         self._workflow.isolation.forgive()

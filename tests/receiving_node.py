@@ -57,7 +57,8 @@ class ReceivingNode:
         index = InstanceIndex(self.database)
         self.store = InstanceStore(self.config.instances_folder, self.config.incoming_folder)
         self.archive = Archive(self.store, index)
-        self._receiver = Receiver(self.config, self.archive, RefusalTable(self.database))
+        self.refusals = RefusalTable(self.database)
+        self._receiver = Receiver(self.config, self.archive, self.refusals)
         self._receiver.start()
 
     def send(self, datasets: list[Dataset]) -> list[int | None]:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import configure_mappers
 from dicom_node.archive.header import InstanceHeader
 from dicom_node.database import Database, EventRow, InstanceRow, SeriesRow, StudyRow, now
 from dicom_node.domain import Association, StudyState
+from dicom_node.passing import in_words, passes
 from dicom_node.receive.refusal import Reason, Refused
 
 log = logging.getLogger(__name__)
@@ -95,11 +96,12 @@ class InstanceIndex:
         try:
             self._write([entry for entry, _ in group])
         except (Refused, sa.exc.SQLAlchemyError) as error:
-            if len(group) > 1:  # one bad instance must not take the others with it
+            if len(group) > 1 and not passes(error):  # one bad instance must not take the others with it
                 for member in group:
                     self._commit([member])
                 return
-            group[0][1].set_exception(_as_refusal(error))
+            for _, future in group:
+                future.set_exception(_as_refusal(error))
             return
         for _, future in group:
             future.set_result(None)
@@ -120,7 +122,8 @@ class InstanceIndex:
 def _as_refusal(error: Refused | sa.exc.SQLAlchemyError) -> Refused:
     if isinstance(error, Refused):
         return error
-    log.error("the index does not work", exc_info=error)
+    # One line: while a database is away, this is said of every image that comes.
+    log.error("the index does not work: %s", in_words(error) if passes(error) else type(error).__name__)
     return Refused(Reason.INDEX_FAILED, f"the index does not work ({type(error).__name__})")
 
 

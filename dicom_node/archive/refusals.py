@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,12 +26,17 @@ _MOST_PEERS = 256
 
 @dataclass(slots=True)
 class _Counted:
-    """The refusals of one peer for one reason in one minute; ``unwritten`` of them are not in the row yet."""
+    """The refusals of one peer for one reason in one minute; ``unwritten`` of them are not in the database yet."""
 
-    row: int
+    association: Association
+    reason: Reason
+    text: str
+    sop_instance_uid: str
+    first_at: datetime
     began: float
-    written: float
-    unwritten: int = 0
+    written: float = -math.inf
+    row: int | None = None
+    unwritten: int = 1
 
 
 class RefusalTable:
@@ -37,71 +44,90 @@ class RefusalTable:
 
     The first refusal of a peer for a reason is logged and written at once. Those that follow within a minute are
     counted, and the count is written at most once a second and by ``flush``: a peer that calls in vain, however often,
-    costs neither a disk full of log nor the database's time.
+    costs neither a disk full of log nor the database's time. What cannot be written is kept for ``flush``.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._counted: dict[tuple[str, str, Reason], _Counted] = {}
 
     def record(self, association: Association, reason: Reason, text: str, sop_instance_uid: str = "") -> None:
-        """Write down one refusal. A database that cannot be written is logged: the sender is answered all the same."""
+        """Write down one refusal. The sender waits for its answer, so nobody waits here for a database that is stuck.
+
+        What was refused because the database does not work is left to ``flush``, and so is what comes while another
+        thread writes.
+        """
         at = self._clock()
         with self._lock:
             known = len(self._counted) < _MOST_PEERS
             # Calling AE titles are the caller's to choose: one who makes them up must not fill the memory.
             key = (association.address, association.calling_ae_title if known else "", reason)
             counted = self._counted.get(key)
-            if counted is not None and at - counted.began < _MINUTE:
+            if counted is not None and (at - counted.began < _MINUTE or counted.unwritten):
                 counted.unwritten += 1
-                if at - counted.written >= _SECOND:
-                    self._write_count(counted, at)
-                return
-            if counted is not None:
-                self._write_count(counted, at)
-            sender = f"{association.calling_ae_title or 'unknown'} at {association.address}"
-            log.warning("refused %s from %s: %s", sop_instance_uid or "an association", sender, text)
-            row = self._write(association, reason, text, sop_instance_uid)
-            if row is not None:
-                self._counted[key] = _Counted(row, began=at, written=at)
+            else:
+                counted = _Counted(association, reason, text, sop_instance_uid, now(), began=at)
+                self._counted[key] = counted
+                sender = f"{association.calling_ae_title or 'unknown'} at {association.address}"
+                log.warning("refused %s from %s: %s", sop_instance_uid or "an association", sender, text)
+        is_due = at - counted.written >= _SECOND and reason is not Reason.INDEX_FAILED
+        if is_due and self._writing.acquire(blocking=False):
+            try:
+                self._write(counted, at)
+            finally:
+                self._writing.release()
 
     def flush(self) -> None:
-        """Write the counts that are not written yet, and forget what is older than a minute."""
+        """Write what is not written yet, and forget what is older than a minute."""
         at = self._clock()
         with self._lock:
-            for key, counted in list(self._counted.items()):
-                self._write_count(counted, at)
-                if at - counted.began >= _MINUTE:
+            held = list(self._counted.items())
+        with self._writing:
+            for _, counted in held:
+                if not self._write(counted, at):
+                    return
+        with self._lock:
+            for key, counted in held:
+                if at - counted.began >= _MINUTE and not counted.unwritten and self._counted.get(key) is counted:
                     del self._counted[key]
 
-    def _write(self, association: Association, reason: Reason, text: str, sop_instance_uid: str) -> int | None:
-        row = RefusalRow(
-            at=now(),
-            calling_ae_title=association.calling_ae_title,
-            address=association.address,
-            sop_instance_uid=sop_instance_uid,
-            status=reason.status,
-            code=reason.value,
-            reason=text,
-        )
+    def _write(self, counted: _Counted, at: float) -> bool:
+        """Write a count into its row; false where the database does not take it."""
+        with self._lock:
+            count, counted.unwritten = counted.unwritten, 0
+        if not count:
+            return True
         try:
             with self._database.session.begin() as session:
-                session.add(row)
-        except SQLAlchemyError:
-            log.exception("a refusal could not be written down")
-            return None
-        return row.id
+                if counted.row is None:
+                    row = _row(counted, count)
+                    session.add(row)
+                else:
+                    row = None
+                    update = sa.update(RefusalRow).where(RefusalRow.id == counted.row)
+                    session.execute(update.values(count=RefusalRow.count + count, at=now()))
+        except SQLAlchemyError as error:
+            with self._lock:
+                counted.unwritten += count
+            log.error("a refusal could not be written down (%s); trying again", type(error).__name__)
+            return False
+        counted.written = at
+        if row is not None:
+            counted.row = row.id
+        return True
 
-    def _write_count(self, counted: _Counted, at: float) -> None:
-        if not counted.unwritten:
-            return
-        update = sa.update(RefusalRow).where(RefusalRow.id == counted.row)
-        try:
-            with self._database.session.begin() as session:
-                session.execute(update.values(count=RefusalRow.count + counted.unwritten, at=now()))
-        except SQLAlchemyError:
-            log.exception("a count of refusals could not be written down")
-            return
-        counted.unwritten, counted.written = 0, at
+
+def _row(counted: _Counted, count: int) -> RefusalRow:
+    return RefusalRow(
+        at=counted.first_at if count == 1 else now(),
+        calling_ae_title=counted.association.calling_ae_title,
+        address=counted.association.address,
+        sop_instance_uid=counted.sop_instance_uid,
+        status=counted.reason.status,
+        code=counted.reason.value,
+        reason=counted.text,
+        count=count,
+    )

@@ -16,13 +16,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from dicom_node.passing import in_words, passes
 from dicom_node.web.security import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
 
 _DATABASE = (
-    "The database cannot be read. Check that it runs and can be reached, or that its file is in place: "
-    "'dicom-node check' names the cause."
+    "The database does not answer. Check that it runs and can be reached, or that its file is in place and the disk is "
+    "not full: 'dicom-node check' names the cause. Images that are refused meanwhile are sent again by their sender."
 )
 _UNFORESEEN = "Something unforeseen happened. The log of the web process has the details."
 
@@ -78,8 +79,11 @@ def install_problem_handlers(app: FastAPI, templates: Jinja2Templates) -> None:
         where = ".".join(str(part) for part in first["loc"][1:])
         return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}: {first['msg']}")
 
-    async def database_error(request: Request, error: sa.exc.DBAPIError) -> Response:
-        log.error("the database cannot be read", exc_info=error)
+    async def database_error(request: Request, error: sa.exc.SQLAlchemyError) -> Response:
+        if passes(error):
+            log.error("the database does not work: %s", in_words(error))
+        else:
+            log.error("the database cannot be read", exc_info=error)
         return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, _DATABASE)
 
     async def unforeseen(request: Request, _error: Exception) -> Response:
@@ -90,4 +94,5 @@ def install_problem_handlers(app: FastAPI, templates: Jinja2Templates) -> None:
     app.exception_handler(HTTPException)(http_error)
     app.exception_handler(RequestValidationError)(invalid_request)
     app.exception_handler(sa.exc.DBAPIError)(database_error)
+    app.exception_handler(sa.exc.TimeoutError)(database_error)
     app.exception_handler(Exception)(unforeseen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from dicom_node.config import Config, load_config
@@ -45,6 +46,7 @@ def main(config: Config, poison: list[str]) -> None:
             _live(config, poison)
         signal.signal(signal.SIGTERM, lambda *_, life=child: (os.kill(life, signal.SIGKILL), os._exit(0)))
         os.waitpid(child, 0)
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":
