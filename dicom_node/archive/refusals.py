@@ -61,10 +61,15 @@ class RefusalTable:
         thread writes.
         """
         at = self._clock()
+        may_write = reason is not Reason.INDEX_FAILED
         with self._lock:
             known = len(self._counted) < _MOST_PEERS
             # Calling AE titles are the caller's to choose: one who makes them up must not fill the memory.
             key = (association.address, association.calling_ae_title if known else "", reason)
+            before = self._counted.get(key)
+        if before is not None and at - before.began >= _MINUTE and may_write:
+            self._try_to_write(before, at)
+        with self._lock:
             counted = self._counted.get(key)
             if counted is not None and (at - counted.began < _MINUTE or counted.unwritten):
                 counted.unwritten += 1
@@ -73,12 +78,8 @@ class RefusalTable:
                 self._counted[key] = counted
                 sender = f"{association.calling_ae_title or 'unknown'} at {association.address}"
                 log.warning("refused %s from %s: %s", sop_instance_uid or "an association", sender, text)
-        is_due = at - counted.written >= _SECOND and reason is not Reason.INDEX_FAILED
-        if is_due and self._writing.acquire(blocking=False):
-            try:
-                self._write(counted, at)
-            finally:
-                self._writing.release()
+        if at - counted.written >= _SECOND and may_write:
+            self._try_to_write(counted, at)
 
     def flush(self) -> None:
         """Write what is not written yet, and forget what is older than a minute."""
@@ -93,6 +94,13 @@ class RefusalTable:
             for key, counted in held:
                 if at - counted.began >= _MINUTE and not counted.unwritten and self._counted.get(key) is counted:
                     del self._counted[key]
+
+    def _try_to_write(self, counted: _Counted, at: float) -> None:
+        if self._writing.acquire(blocking=False):
+            try:
+                self._write(counted, at)
+            finally:
+                self._writing.release()
 
     def _write(self, counted: _Counted, at: float) -> bool:
         """Write a count into its row; false where the database does not take it."""
