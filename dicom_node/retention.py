@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ from dicom_node.domain import DeliveryState, StudyState
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 60.0
+_LEAST_HISTORY = timedelta(days=2)
+"""Longer than any workflow's name is begun again: a peer's question for storage commitment is answered for a day."""
 _ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED)
 _UNDELIVERED = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
@@ -77,11 +79,15 @@ def ended_studies(
 
 
 class Retention:
-    """Owns the removal of files, in a thread of the worker; several workers may look at once."""
+    """Owns the removal of files, in a thread of the worker; several workers may look at once.
 
-    def __init__(self, config: Config, database: Database) -> None:
+    ``forget_workflows`` removes the workflow engine's rows of what was begun before a time and has ended.
+    """
+
+    def __init__(self, config: Config, database: Database, forget_workflows: Callable[[datetime], int]) -> None:
         self._config = config
         self._database = database
+        self._forget_workflows = forget_workflows
         self._committing = [peer.name for peer in config.destinations if peer.storage_commitment]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
@@ -104,8 +110,9 @@ class Retention:
                 log.exception("studies could not be removed; trying again in a minute")
 
     def make_room(self, at: datetime) -> None:
-        """Remove what is due at ``at``, and while the disk fills up the oldest beyond that; prune old refusals."""
+        """Remove what is due at ``at``, and while the disk fills up the oldest beyond that; prune old records."""
         settings = self._config.retention
+        self._forget_workflows(at - max(timedelta(days=settings.study_days), _LEAST_HISTORY))
         with self._database.session.begin() as session:
             session.execute(sa.delete(RefusalRow).where(RefusalRow.at < at - timedelta(days=settings.refusal_days)))
         with self._database.reading() as session:

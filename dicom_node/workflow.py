@@ -10,6 +10,7 @@ import contextlib
 import logging
 import random
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,7 @@ from dicom_node.domain import (
     Study,
     StudyState,
 )
+from dicom_node.history import forget_workflows
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.part10 import UnreadableHeader, read_header
@@ -525,13 +527,14 @@ class Worker:
         self._workflow = StudyWorkflow(config, database, self._models, self._stopping)
         self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
         self._watcher = StudyWatcher(config, database, self._begin, self._commitments)
-        self._retention = Retention(config, database)
+        self._retention = Retention(config, database, forget_workflows)
         self._analyse_queue: Queue | None = None
 
     def start(self) -> None:
         """Take up what an earlier process left unfinished, and begin to look for work."""
         shutil.rmtree(self._config.writing_folder, ignore_errors=True)  # half a file, if that process was killed
         self._config.writing_folder.mkdir(parents=True)
+        _keep_write_ahead_log(self._config.workflow_database_url)
         DBOS.launch()
         self._workflow.deliver_queue = DBOS.register_queue(
             DELIVER_QUEUE, worker_concurrency=_CONCURRENT_DELIVERIES, polling_interval_sec=_DELIVER_POLL_SECONDS
@@ -560,6 +563,14 @@ class Worker:
         name = analyses.analysis_id(study_instance_uid, digest)
         with SetWorkflowID(name), SetEnqueueOptions(priority=priority):
             self._analyse_queue.enqueue(self._workflow.analyse, study_instance_uid, digest, last_instance_id)
+
+
+def _keep_write_ahead_log(url: str) -> None:
+    """Let the engine's readers and writers on SQLite not wait for one another; the file remembers it."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        with contextlib.closing(sqlite3.connect(parsed.database or "")) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _engine_config(config: Config) -> DBOSConfig:

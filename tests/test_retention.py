@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ class Node:
 
     def __init__(self, receiving: ReceivingNode) -> None:
         self.receiving, self.database = receiving, receiving.database
+        self.forgotten: list[datetime] = []
         peer = {"name": "pacs", "ae_title": "PACS", "host": "h", "port": 104, "receives_results": True}
         self.config = Config.model_validate(
             {
@@ -36,7 +37,11 @@ class Node:
                 "peers": [peer, {**peer, "name": "committing", "storage_commitment": True}],
             }
         )
-        self.retention = Retention(self.config, self.database)
+        self.retention = Retention(self.config, self.database, self._forget)
+
+    def _forget(self, begun_before: datetime) -> int:
+        self.forgotten.append(begun_before)
+        return 0
 
     def receive(self, dataset: Dataset) -> None:
         path = self.config.incoming_folder / f"{dataset.SOPInstanceUID}.dcm"
@@ -144,7 +149,7 @@ def test_a_disk_that_fills_up_takes_the_oldest_first_until_there_is_room(
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     scarce = node.config.receive.model_copy(update={"minimum_free_megabytes": 10})
-    Retention(node.config.model_copy(update={"receive": scarce}), node.database).make_room(now())
+    Retention(node.config.model_copy(update={"receive": scarce}), node.database, lambda _: 0).make_room(now())
 
     assert node.held() == {"1.2.4", "1.2.5"}
 
@@ -215,3 +220,17 @@ def test_old_refusals_are_forgotten(node: Node) -> None:
 
     with node.database.reading() as session:
         assert session.scalars(sa.select(RefusalRow.reason)).all() == ["1"]
+
+
+@pytest.mark.parametrize(("study_days", "days"), [(7, 7), (0, 2)])
+def test_workflows_are_forgotten_with_their_studies_but_not_before_their_names_are_out_of_use(
+    node: Node, study_days: float, days: float
+) -> None:
+    config = node.config.model_copy(
+        update={"retention": node.config.retention.model_copy(update={"study_days": study_days})}
+    )
+    at = now()
+
+    Retention(config, node.database, node._forget).make_room(at)
+
+    assert node.forgotten == [at - timedelta(days=days)]

@@ -24,6 +24,8 @@ from tests.receiving_node import ReceivingNode, ct_image
 from tests.storage_scp import ProgrammableStorage
 from tests.test_workflow import NodeUnderTest
 
+pytestmark = pytest.mark.embedded
+
 Start = Callable[..., ReceivingNode]
 LOGIN = {"name": "jane", "password": "correct horse battery"}
 

@@ -151,6 +151,7 @@ def test_results_wait_until_a_read_only_store_can_be_written(
     _whole(work, storage_scp)
 
 
+@pytest.mark.embedded
 def test_a_worker_whose_whole_disk_is_full_takes_its_work_up_when_there_is_room(
     start_receiving: Start, storage_scp: ProgrammableStorage, phantom_abdomen_ct: list[Dataset], mount: Mount
 ) -> None:
