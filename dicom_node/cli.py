@@ -16,6 +16,7 @@ from dicom_node.access_commands import keys, users
 from dicom_node.config import Config, ConfigurationError, Peer, config_path
 from dicom_node.console import ConfigOption, console, errors, fail, read_config
 from dicom_node.domain import DeliveryState
+from dicom_node.worker_commands import workers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(users, name="user")
 app.add_typer(keys, name="apikey")
+app.add_typer(workers, name="workers")
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@]+):(?P<port>\d{1,5})")
 
@@ -69,6 +71,7 @@ def _greet(settings: Config) -> None:
     from dicom_node.database import Database
 
     try:
+        settings.node.data_folder.mkdir(parents=True, exist_ok=True)
         database = Database(settings.database_url)
         database.create_tables()
         words = first_administrator(database, settings.first_password_path, on_screen=sys.stdout.isatty())

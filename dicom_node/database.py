@@ -305,6 +305,26 @@ class CommitmentRequestRow(Base):
     outcome: Mapped[str] = mapped_column(sa.Text, default="")
 
 
+class WorkerRow(Base):
+    """A worker, by its id: one life of it at a time, and the last time that it told of itself.
+
+    ``stopped_at`` is when it ended in order, ``taken_over_at`` when its work was given to others. ``trouble`` is what
+    keeps its models from running as configured, in words.
+    """
+
+    __tablename__ = "workers"
+
+    worker_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(sa.String(255))
+    version: Mapped[str] = mapped_column(sa.String(64))
+    life: Mapped[str] = mapped_column(sa.String(32))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    stopped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    taken_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trouble: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
+
+
 class UserRow(Base):
     """Somebody who may log in; the password is kept as an Argon2id hash only."""
 
@@ -378,6 +398,11 @@ class Database:
         self.session = sessionmaker(self.engine, expire_on_commit=False)
         self.reading = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is a server, which workers on other machines may use too."""
+        return self.engine.dialect.name != "sqlite"
+
     def create_tables(self) -> None:
         """Create the tables, or bring those of an earlier release up to date; several processes may do so at once.
 
@@ -416,7 +441,21 @@ def _create_engine(url: sa.URL) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_immediate)
+    else:
+        event.listen(engine, "handle_error", _leave_out_values)
     return engine
+
+
+def _leave_out_values(context: sa.engine.ExceptionContext) -> None:
+    # PostgreSQL's words quote the row that it refuses, and so patients.
+    original = context.original_exception
+    diagnosis = getattr(original, "diag", None)
+    if diagnosis is None or diagnosis.sqlstate is None:
+        return
+    words = f"SQLSTATE {diagnosis.sqlstate}, table {diagnosis.table_name}, constraint {diagnosis.constraint_name}"
+    original.args = (words,)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (f"({type(original).__qualname__}) {words}",)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -20,11 +20,13 @@ from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.deliver.commitment import CommitmentTable
+from dicom_node.liveness import BEAT_SECONDS, WorkerIdTaken
 from dicom_node.receive.receiver import Receiver
 from dicom_node.supervisor import end_with_supervisor
 
 if TYPE_CHECKING:
     from dicom_node.inference.models import Models
+    from dicom_node.workflow import Worker
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +77,23 @@ def run_worker(config: Config) -> None:
     database.create_tables()
     worker = Worker(config, database, load_models(config))
     with only_process(config.node.data_folder / f"{config.worker.id}.lock", stopping) as alone:
-        if alone:
-            worker.start()
+        if alone and _start(worker, stopping):
             stopping.wait()
             worker.stop()
     database.close()
+
+
+def _start(worker: Worker, stopping: threading.Event) -> bool:
+    """Start once no worker of this id is alive on another host; false where this one is told to stop before."""
+    while not stopping.is_set():
+        try:
+            worker.start()
+        except WorkerIdTaken as error:
+            log.warning("waiting: %s", error)
+            stopping.wait(BEAT_SECONDS)
+        else:
+            return True
+    return False
 
 
 @contextmanager

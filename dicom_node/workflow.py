@@ -43,6 +43,7 @@ from dicom_node.domain import (
 from dicom_node.history import forget_workflows
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
+from dicom_node.liveness import Liveness
 from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.passing import in_words, passes, patiently, taken_up_again
 from dicom_node.results.file import write_result
@@ -65,14 +66,16 @@ change of steps that older pending workflows could not follow."""
 
 ANALYSE_QUEUE = "analyse"
 DELIVER_QUEUE = "deliver"
-_LOOK_SECONDS = 0.02
-_ANALYSE_POLL_SECONDS = 0.05
+_LOOK_SECONDS = {False: 0.02, True: 0.2}
+_ANALYSE_POLL_SECONDS = {False: 0.05, True: 0.2}
 _DELIVER_POLL_SECONDS = 0.5
-"""A look at the studies' rows costs 0.3 ms of a processor, a poll of an empty queue 3 ms."""
+"""A look at the studies' rows costs 0.3 ms of a processor, a poll of an empty queue 3 ms. Where the database is shared
+by many workers (True), each looks less often: theirs add up."""
 _CONCURRENT_DELIVERIES = 4
 _URGENT, _ROUTINE = 1, 2  # of those that wait the lowest number begins first, then the one that waits longest
 _RECOVERY_ATTEMPTS = 50  # a backstop: what ends the worker while it reads a study is counted by Isolation
 _LOOK_FOR_DEAD_SECONDS = 2.0
+_DEAD_AT_ONCE = 1000
 _WITHOUT_RESULT = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
 _DEAD = {
     "ERROR": "The analysis could not be carried out: see the worker's log.",
@@ -367,7 +370,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
         delay = retry_delay(attempt, self._config.deliver, random.random()) if retry else None  # noqa: S311 - jitter
         at = now()
         with self._database.session.begin() as session:
-            row = session.get_one(AnalysisRow, name)
+            # Locked, or two deliveries that end at once each take the other for unfinished, and the study never ends.
+            row = session.get_one(AnalysisRow, name, with_for_update=True)
             ledger.record(session, destination, outcomes, at, _after(at, delay))
             for state, message in {(outcome.state, outcome.message) for outcome in outcomes.values()}:
                 count = sum(outcome.state is state and outcome.message == message for outcome in outcomes.values())
@@ -462,7 +466,8 @@ class StudyWatcher:
 
     def _run(self) -> None:
         next_burial = time.monotonic()
-        while not self._stopping.wait(_LOOK_SECONDS):
+        look_seconds = _LOOK_SECONDS[self._database.is_shared]
+        while not self._stopping.wait(look_seconds):
             try:
                 self.look(now())
                 if time.monotonic() >= next_burial:
@@ -488,11 +493,16 @@ class StudyWatcher:
         """End the studies whose workflow has failed, or has taken the worker down too often to be tried again."""
         with self._database.reading() as session:
             unfinished = analyses.unfinished_studies(session)
-        for uid, name in unfinished:
-            status = DBOS.get_workflow_status(name)
-            if status is not None and status.status in _DEAD:
+        studies = {name: uid for uid, name in unfinished}
+        names = list(studies)
+        for start in range(0, len(names), _DEAD_AT_ONCE):
+            some = names[start : start + _DEAD_AT_ONCE]
+            for workflow in DBOS.list_workflows(
+                workflow_ids=some, status=list(_DEAD), load_input=False, load_output=False
+            ):
+                name = workflow.workflow_id
                 with self._database.session.begin() as session:
-                    analyses.give_up(session, uid, name, _DEAD[status.status])
+                    analyses.give_up(session, studies[name], name, _DEAD[workflow.status])
 
     def _complete(self, study: WaitingStudy, reason: str) -> None:
         uid = study.study_instance_uid
@@ -505,7 +515,7 @@ class StudyWatcher:
             first = first_instances(session, uid, self._config.instances_folder)
         if known:
             with self._database.session.begin() as session:
-                analyses.resume_state(session, uid, name)
+                analyses.mark_queued(session, uid, study.last_received_at, name)
             return
         # Enqueued first: if the process ends between the two, the next look enqueues the same name again, which
         # does nothing. The other way round a study could be marked as queued and never be.
@@ -521,6 +531,7 @@ class Worker:
 
     def __init__(self, config: Config, database: Database, models: Models) -> None:
         self._config = config
+        self._database = database
         self._models = models
         DBOS(config=_engine_config(config))
         self._stopping = threading.Event()
@@ -528,10 +539,16 @@ class Worker:
         self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
         self._watcher = StudyWatcher(config, database, self._begin, self._commitments)
         self._retention = Retention(config, database, forget_workflows)
+        self._liveness = Liveness(database, config.worker.id, self._take_over)
         self._analyse_queue: Queue | None = None
 
     def start(self) -> None:
-        """Take up what an earlier process left unfinished, and begin to look for work."""
+        """Take up what an earlier process left unfinished, and begin to look for work.
+
+        Raises:
+            WorkerIdTaken: a worker on another host has this one's id.
+        """
+        self._liveness.claim()
         shutil.rmtree(self._config.writing_folder, ignore_errors=True)  # half a file, if that process was killed
         self._config.writing_folder.mkdir(parents=True)
         _keep_write_ahead_log(self._config.workflow_database_url)
@@ -543,8 +560,9 @@ class Worker:
         self._analyse_queue = DBOS.register_queue(
             ANALYSE_QUEUE,
             worker_concurrency=self._config.worker.concurrent_studies,
-            polling_interval_sec=_ANALYSE_POLL_SECONDS,
+            polling_interval_sec=_ANALYSE_POLL_SECONDS[self._database.is_shared],
         )
+        self._liveness.start()
         self._watcher.start()
         self._retention.start()
         log.info("worker %s is ready with %s", self._config.worker.id, ", ".join(self._models.manifests) or "no models")
@@ -556,6 +574,12 @@ class Worker:
         self._retention.stop()
         self._workflow.isolation.forgive()
         DBOS.destroy()
+        self._liveness.stop()
+
+    def _take_over(self, worker_id: str) -> int:
+        """Put what another worker left unfinished back into the queues, for all who are alive; how many workflows."""
+        shutil.rmtree(self._config.writing_folder.with_name(worker_id), ignore_errors=True)
+        return len(DBOS._recover_pending_workflows([worker_id]))
 
     def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int, priority: int) -> None:
         if self._analyse_queue is None:

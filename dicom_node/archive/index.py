@@ -38,6 +38,12 @@ _LOOK_UP = sa.select(
     .scalar_subquery(),
     sa.select(StudyRow.state).where(StudyRow.study_instance_uid == sa.bindparam("st")).scalar_subquery(),
 )
+_LOCK_STUDIES = (
+    sa.select(StudyRow.study_instance_uid)
+    .where(StudyRow.study_instance_uid.in_(sa.bindparam("uids", expanding=True)))
+    .order_by(StudyRow.study_instance_uid)
+    .with_for_update()
+)
 _REPLACE_INSTANCE = sa.update(InstanceRow).where(InstanceRow.sop_instance_uid == sa.bindparam("i"))
 _INSERT_STUDY = sa.insert(StudyRow)
 _INSERT_EVENT = sa.insert(EventRow)
@@ -107,9 +113,12 @@ class InstanceIndex:
             future.set_result(None)
 
     def _write(self, entries: Sequence[IndexEntry]) -> None:
+        # Always in the same order: receivers that make the same new studies then never wait for each other.
+        entries = sorted(entries, key=lambda entry: entry.header.study_instance_uid)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._engine.begin() as connection:
+                    _lock_studies(connection, entries)
                     for entry in entries:
                         _index(connection, entry)
                 return
@@ -117,6 +126,17 @@ class InstanceIndex:
                 # Another receiver process has inserted the same study, series or instance since we looked.
                 if attempt == _ATTEMPTS:
                     raise
+
+
+def _lock_studies(connection: sa.Connection, entries: Sequence[IndexEntry]) -> None:
+    """Keep the studies from being queued, removed or added to until these instances are committed.
+
+    Else a study could be queued between our look at its state and our commit, and never learn of the instance; and
+    numbers of instances, which grow in the order of arrival, would not become visible in that order. SQLite has one
+    writer at a time.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_STUDIES, {"uids": sorted({entry.header.study_instance_uid for entry in entries})})
 
 
 def _as_refusal(error: Refused | sa.exc.SQLAlchemyError) -> Refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class InstanceStore:
     def sweep(self, older_than_seconds: float = 0.0) -> int:
         """Remove what broken associations left in the incoming folder; returns how many files went.
 
-        Files of another receiver process that still runs on this machine are left to it until they are old.
+        Files of another receiver process that runs, or may run on another host, are left to it until they are old.
         """
         removed = 0
         horizon = time.time() - older_than_seconds
@@ -76,9 +77,16 @@ class InstanceStore:
 
 
 def _has_owner(path: Path) -> bool:
-    """Whether another process that runs here writes the file; ``receive/incoming.py`` names files by process."""
-    process, _, _ = path.name.partition("-")
-    if not process.isdecimal() or int(process) == os.getpid():
+    """Whether another process may still write the file; ``receive/incoming.py`` names files by host and process.
+
+    Where hosts share the folder, nobody here can tell what runs on the others.
+    """
+    host, _, process = path.stem.rpartition("-")[0].rpartition("-")
+    if not process.isdecimal():
+        return False
+    if host != socket.gethostname():
+        return True
+    if int(process) == os.getpid():
         return False
     try:
         os.kill(int(process), 0)

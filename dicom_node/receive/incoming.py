@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import socket
 import struct
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class IncomingFile:
     """
 
     def __init__(self, folder: Path, file_meta: bytes, maximum_bytes: int) -> None:
-        self.path = folder / f"{os.getpid()}-{next(_NUMBERS)}.dcm"
+        self.path = folder / f"{socket.gethostname()}-{os.getpid()}-{next(_NUMBERS)}.dcm"
         self.refusal: Refused | None = None
         self._left = maximum_bytes
         self._file: int | None = None

@@ -129,7 +129,8 @@ def mark_queued(session: Session, study_instance_uid: str, last_received_at: dat
 
 def resume_state(session: Session, study_instance_uid: str, name: str) -> None:
     """Nothing new came after all: show the state of the analysis that there is."""
-    study, analysis = session.get_one(StudyRow, study_instance_uid), session.get_one(AnalysisRow, name)
+    study = session.get_one(StudyRow, study_instance_uid, with_for_update=True)
+    analysis = session.get_one(AnalysisRow, name)
     study.state, study.reason = analysis.state, analysis.reason
     study.waiting_since, study.latest_analysis_id, study.state_changed_at = None, name, now()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,6 +10,7 @@ from enum import StrEnum
 from dicom_node.config import Config, Peer
 from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.liveness import WorkerState
 from dicom_node.web.formatting import age, megabytes
 from dicom_node.web.queries.overview import Backlog, Overview
 
@@ -47,6 +48,7 @@ class Facts:
     refusals: int
     disk: DiskSpace | None
     models_installed: bool
+    workers: Sequence[WorkerState] = ()
 
 
 def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attention, ...]:
@@ -55,6 +57,7 @@ def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attentio
         *_disk(facts, config),
         *_settings(facts, config),
         *_work(facts, now),
+        *_workers(facts, now),
         *(_backlog(backlog, config, now) for backlog in facts.overview.backlogs),
         *_refusals(facts),
     ]
@@ -116,6 +119,23 @@ def _work(facts: Facts, now: datetime) -> Iterator[Attention]:
             "Each study's page names the cause.",
             f"/?state={StudyState.FAILED}",
         )
+
+
+def _workers(facts: Facts, now: datetime) -> Iterator[Attention]:
+    for worker in facts.workers:
+        if worker.is_alive(now) and worker.trouble:
+            yield Attention(
+                Severity.WARNING,
+                f"{worker.worker_id} on {worker.host} works in part: {worker.trouble}",
+                "It goes on with what is left. Mend the cause and restart the worker to have all of it again.",
+            )
+        elif not worker.is_alive(now) and worker.stopped_at is None and now - worker.beat_at < PERIOD:
+            others = " Others have taken over its studies." if worker.taken_over_at is not None else ""
+            yield Attention(
+                Severity.PROBLEM,
+                f"{worker.worker_id} on {worker.host} has been silent for {age(worker.beat_at, now)}.{others}",
+                "Check its host and its log, and start it again; 'dicom-node workers list' shows all.",
+            )
 
 
 def _backlog(backlog: Backlog, config: Config, now: datetime) -> Attention:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import tracemalloc
 import zlib
@@ -114,8 +115,24 @@ def test_a_deflated_stream_that_breaks_off_is_refused(make_file: FileMaker, miss
     assert caught.value.reason is Reason.DAMAGED
 
 
+HOST = socket.gethostname()
+
+
+def test_start_up_leaves_the_files_of_another_host_until_they_are_old(held: ArchiveUnderTest) -> None:
+    elsewhere = held.incoming / "another-host-4194305-1.dcm"
+    elsewhere.write_bytes(b"half an object")
+
+    assert held.store.sweep() == 0
+
+    os.utime(elsewhere, (0, 0))
+    assert held.store.sweep(older_than_seconds=900) == 1
+
+
 def test_start_up_leaves_the_files_of_a_receiver_that_runs(held: ArchiveUnderTest) -> None:
-    running, gone = held.incoming / f"{os.getppid()}-1.dcm", held.incoming / "4194305-1.dcm"  # above any process
+    running, gone = (
+        held.incoming / f"{HOST}-{os.getppid()}-1.dcm",
+        held.incoming / f"{HOST}-4194305-1.dcm",
+    )  # above any process
     for path in (running, gone):
         path.write_bytes(b"half an object")
 

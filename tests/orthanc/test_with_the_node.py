@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.config import Config
 from dicom_node.demo.node import Node
 from dicom_node.demo.processes import free_port
 from dicom_node.domain import Role
@@ -22,9 +23,9 @@ def routed(needs_orthanc: None, tmp_path: Path) -> Iterator[tuple[RoutingOrthanc
     write_bundle(tmp_path / "models" / "tiny")
     ports = free_port(), free_port()
     orthanc = RoutingOrthanc(tmp_path / "orthanc", ports[0], f"http://127.0.0.1:{ports[1]}")
-    models = {"node": {"models_folder": str(tmp_path / "models")}}
+    own = {"models_folder": str(tmp_path / "models"), "database_url": Config().node.database_url}
     archive = ("ARCHIVE", orthanc.dicom_port)
-    node = Node(tmp_path / "node", archive, quiet_seconds=QUIET_SECONDS, ports=ports, settings=models)
+    node = Node(tmp_path / "node", archive, quiet_seconds=QUIET_SECONDS, ports=ports, settings={"node": own})
     orthanc.use_key(node.add_key(Role.OPERATOR))
     with orthanc, node:
         yield orthanc, node

@@ -29,6 +29,7 @@ SMALL = 200_000
 """Bytes of the largest of pydicom's test files that are used."""
 
 
+@pytest.mark.embedded
 def test_receiver_process_goes_on_and_holds_what_it_acknowledged(tmp_path: Path) -> None:
     outcome = fuzz(tmp_path, seconds=120.0, seed=1, cases=40)
 

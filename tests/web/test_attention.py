@@ -8,6 +8,7 @@ import pytest
 from dicom_node.config import Config
 from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.liveness import WorkerState
 from dicom_node.web.attention import Facts, Severity, what_is_wrong
 from dicom_node.web.queries.overview import Backlog, Overview
 
@@ -18,6 +19,8 @@ WELL = Facts(
     disk=DiskSpace(100_000, 2048),
     models_installed=True,
 )
+SILENT = WorkerState("worker-2", "gpu-2", "1.0", NOW - timedelta(minutes=1))
+IN_PART = WorkerState("worker-3", "gpu-3", "1.0", NOW, trouble="lung_ct runs on the CPU")
 
 
 @pytest.fixture
@@ -30,12 +33,15 @@ def backlog(state: DeliveryState) -> Backlog:
 
 
 def test_nothing_is_said_when_all_is_well(strict: Config) -> None:
-    assert what_is_wrong(WELL, strict, NOW) == ()
+    stopped = replace(SILENT, stopped_at=NOW - timedelta(minutes=1), taken_over_at=NOW)
+    assert what_is_wrong(replace(WELL, workers=[stopped]), strict, NOW) == ()
 
 
 @pytest.mark.parametrize(
     ("facts", "severity", "title", "action"),
     [
+        (replace(WELL, workers=[SILENT]), Severity.PROBLEM, "worker-2 on gpu-2 has been silent", "workers list"),
+        (replace(WELL, workers=[IN_PART]), Severity.WARNING, "lung_ct runs on the CPU", "Mend the cause"),
         (replace(WELL, disk=None), Severity.PROBLEM, "is not there", "node.data_folder"),
         (replace(WELL, disk=DiskSpace(2047, 2048)), Severity.PROBLEM, "Images are refused", "minimum_free_megabytes"),
         (replace(WELL, disk=DiskSpace(3000, 2048)), Severity.WARNING, "filling up", "Free space"),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from dicom_node.database import now
 from dicom_node.domain import StudyState
+from dicom_node.liveness import known_workers
 from dicom_node.web.attention import PARKED_PERIOD, PERIOD, Facts, what_is_wrong
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
@@ -41,6 +42,7 @@ def overview(
         refusals=count_refusals(session, at - PERIOD),
         disk=measured_disk(config),
         models_installed=any(config.node.models_folder.glob("*/configs/node.yaml")),
+        workers=known_workers(session)[0],
     )
     page = list_studies(session, search=q, state=state, before=Cursor.parse(before) if before else None)
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests, and empty databases on it."""
+"""A PostgreSQL server for benchmarks and tests, and empty databases on it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from dicom_node.demo import processes
 
 VARIABLE = "DICOM_NODE_TEST_POSTGRESQL"
-"""Where set, every test runs on PostgreSQL: the URL of a server on which databases may be made, or ``temporary``."""
+"""The URL of a server on which databases may be made; else, or where it is ``temporary``, a server is started. Where it
+is set, every test runs on PostgreSQL."""
 
 _START_SECONDS = 30.0
 
 
+class ServerMissing(Exception):
+    """PostgreSQL's server is not installed here; the text names the package."""
+
+
 @contextmanager
 def server() -> Iterator[sa.Engine]:
-    """The server that the variable names, else one in a temporary folder that ends with this context."""
+    """The server that the variable names, else one in a temporary folder that ends with this context.
+
+    Raises:
+        ServerMissing: none is named, and none can be started.
+    """
     named = os.environ.get(VARIABLE, "temporary")
     if named == "temporary":
         with tempfile.TemporaryDirectory(prefix="dicom-node-postgresql-") as folder, _started(Path(folder)) as url:
@@ -65,7 +73,14 @@ def _started(folder: Path) -> Iterator[str]:
     )
     # No test switches the machine off: without syncs, a database is made in a third of the time.
     settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "max_connections": 200}
-    command = [postgres, "-D", data, "-p", str(port), *(f"--{name}={value}" for name, value in settings.items())]
+    command = [
+        str(postgres),
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        *(f"--{name}={value}" for name, value in settings.items()),
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, user=account, cwd=folder, stdout=log, stderr=log)
     try:
@@ -86,7 +101,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         except sa.exc.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"PostgreSQL did not start: {log.read_text()}") from None
+                raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}") from None
         time.sleep(0.05)
 
 
@@ -95,5 +110,5 @@ def _program(name: str) -> Path:
     installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     found = shutil.which(name) or next(map(str, reversed(installed)), None)
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: postgresql)")
+        raise ServerMissing(f"{name} is not installed (Debian: postgresql)")
     return Path(found)

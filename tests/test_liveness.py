@@ -1,0 +1,96 @@
+"""Which worker is taken for dead, and who takes over its work."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dicom_node import liveness
+from dicom_node.database import Database, WorkerRow
+from dicom_node.liveness import SILENT_SECONDS, Liveness, WorkerIdTaken, WorkerState, give_up_on, silent
+
+NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(seconds=SILENT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("worker", "dead"),
+    [
+        (WorkerState("beats", "a", "1", NOW - timedelta(seconds=SILENT_SECONDS - 1)), False),
+        (WorkerState("silent", "a", "1", LONG_AGO), True),
+        (WorkerState("stopped and not started again", "a", "1", LONG_AGO, stopped_at=LONG_AGO), True),
+        (WorkerState("taken over before", "a", "1", LONG_AGO, taken_over_at=NOW), False),
+    ],
+)
+def test_only_a_worker_that_is_silent_and_not_taken_over_yet_is_dead(worker: WorkerState, dead: bool) -> None:
+    assert silent([worker], NOW) == ([worker.worker_id] if dead else [])
+
+
+def _worker(database: Database, name: str, taken: list[str]) -> Liveness:
+    return Liveness(database, name, lambda worker: len(taken.append(worker) or taken))
+
+
+def _beat_at(database: Database, name: str, ago: float) -> None:
+    with database.session.begin() as session:
+        row = session.get_one(WorkerRow, name)
+        row.beat_at -= timedelta(seconds=ago)
+
+
+def test_the_work_of_a_dead_worker_is_taken_over_once_and_by_one(database: Database) -> None:
+    taken: list[str] = []
+    first, second, dead = (_worker(database, name, taken) for name in ("first", "second", "dead"))
+    for worker in (first, second, dead):
+        worker.claim()
+    assert first.look() == []
+
+    _beat_at(database, "dead", SILENT_SECONDS)
+
+    assert first.look() + second.look() + first.look() == ["dead"]
+    assert taken == ["dead"]
+
+
+def test_a_worker_whose_work_was_taken_over_learns_of_it_and_begins_anew_in_another_life(database: Database) -> None:
+    taken: list[str] = []
+    frozen, other = _worker(database, "frozen", taken), _worker(database, "other", taken)
+    frozen.claim()
+    other.claim()
+    assert frozen.beat()
+
+    _beat_at(database, "frozen", SILENT_SECONDS)
+    other.look()
+
+    assert not frozen.beat()
+    again = _worker(database, "frozen", taken)
+    again.claim()
+    assert again.beat()
+    assert not frozen.beat()
+
+
+def test_an_administrator_who_knows_better_need_not_wait(database: Database) -> None:
+    taken: list[str] = []
+    alive, dead = _worker(database, "alive", taken), _worker(database, "dead", taken)
+    alive.claim()
+    dead.claim()
+
+    with database.session.begin() as session:
+        assert give_up_on(session, "dead")
+        assert not give_up_on(session, "nobody")
+
+    assert alive.look() == ["dead"]
+
+
+def test_an_id_is_not_taken_from_a_worker_that_is_alive_on_another_host(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness.socket, "gethostname", lambda: "one")
+    _worker(database, "worker-1", []).claim()
+    monkeypatch.setattr(liveness.socket, "gethostname", lambda: "two")
+    moved = _worker(database, "worker-1", [])
+
+    with pytest.raises(WorkerIdTaken, match="worker-1 runs on one"):
+        moved.claim()
+
+    _beat_at(database, "worker-1", SILENT_SECONDS)
+    moved.claim()
+    assert moved.beat()
