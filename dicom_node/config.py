@@ -312,6 +312,16 @@ class Config(BaseSettings):
         return self.node.data_folder.absolute() / "results"
 
     @property
+    def versions_folder(self) -> Path:
+        """Where versions of models lie that were trained here: a folder a version, by its number."""
+        return self.node.data_folder.absolute() / "versions"
+
+    @property
+    def labelled_folder(self) -> Path:
+        """Where labelled images lie that were uploaded to train on."""
+        return self.node.data_folder.absolute() / "labelled"
+
+    @property
     def audit_folder(self) -> Path:
         """Where the audit trail lies: a file a day."""
         return self.node.data_folder.absolute() / "audit"

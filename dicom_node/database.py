@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
 
-from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState, VersionState
 
 
 def now() -> datetime:
@@ -183,7 +183,10 @@ class FindingRow(Base):
     """One finding of one model on one series."""
 
     __tablename__ = "findings"
-    __table_args__ = (sa.UniqueConstraint("analysis_id", "series_instance_uid", "model", "stack_number", "number"),)
+    __table_args__ = (
+        sa.UniqueConstraint("analysis_id", "series_instance_uid", "model", "stack_number", "number"),
+        sa.Index("findings_by_model", "model", "read_at", "name", "evaluation"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
@@ -205,6 +208,7 @@ class FindingRow(Base):
     class_probabilities: Mapped[dict[str, float]] = mapped_column(Json)
     device: Mapped[str] = mapped_column(sa.String(64))
     seconds: Mapped[float]
+    read_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ResultRow(Base):
@@ -370,6 +374,149 @@ class NonceRow(Base):
     key_id: Mapped[str] = mapped_column(sa.ForeignKey("api_keys.key_id"), primary_key=True)
     nonce: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ModelSettingRow(Base):
+    """What an administrator decided of a model; a column that is empty leaves it to the bundle as it was installed.
+
+    ``operating_points`` names the point of each finding, ``version_id`` the version of this node's data that reads
+    instead of the installed one, ``shadow_id`` the one that reads beside it and whose results are kept, never sent.
+    """
+
+    __tablename__ = "model_settings"
+
+    model: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    enabled: Mapped[bool | None]
+    operating_points: Mapped[dict[str, str]] = mapped_column(Json)
+    version_id: Mapped[int | None] = mapped_column(sa.ForeignKey("model_versions.id"))
+    shadow_id: Mapped[int | None] = mapped_column(sa.ForeignKey("model_versions.id"))
+
+
+class ModelChangeRow(Base):
+    """One line of a model's history, in words: what was decided of it, by whom."""
+
+    __tablename__ = "model_changes"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(sa.String(64), index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(sa.String(64))
+    text: Mapped[str] = mapped_column(sa.Text)
+
+
+class ModelVersionRow(Base):
+    """A version of a model that was asked to be trained on this node's data, and what became of it.
+
+    ``data`` are the labelled data sets, by id. ``comparison`` holds the evaluations of the version and of the one that
+    was in use, on the same test images. ``cancel_requested_at`` is when somebody asked to stop the training.
+    """
+
+    __tablename__ = "model_versions"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(sa.String(64), index=True)
+    version: Mapped[str] = mapped_column(sa.String(64))
+    base_version: Mapped[str] = mapped_column(sa.String(64))
+    weights_digest: Mapped[str | None] = mapped_column(sa.String(64))
+    state: Mapped[VersionState] = mapped_column(_enum(VersionState), index=True)
+    reason: Mapped[str] = mapped_column(sa.Text, default="")
+    epochs: Mapped[int | None]
+    data: Mapped[list[int]] = mapped_column(Json)
+    comparison: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    requested_by: Mapped[str] = mapped_column(sa.String(64))
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trained_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class LabelledDataRow(Base):
+    """A set of labelled images that was uploaded for a model and passed its checks.
+
+    ``images`` counts them by split, then class; ``notes`` are what the checks had to say.
+    """
+
+    __tablename__ = "labelled_data"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(sa.String(64), index=True)
+    name: Mapped[str] = mapped_column(sa.String(64))
+    folder: Mapped[str] = mapped_column(sa.String(64))
+    images: Mapped[dict[str, dict[str, int]]] = mapped_column(Json)
+    notes: Mapped[list[str]] = mapped_column(Json)
+    uploaded_by: Mapped[str] = mapped_column(sa.String(64))
+    uploaded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class VerdictRow(Base):
+    """What one reader says of one finding: right or wrong. It names what it is about itself, and outlives the finding.
+
+    ``evaluation`` is what the model had said.
+    """
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        sa.UniqueConstraint(
+            "analysis_id", "series_instance_uid", "stack_number", "number", "model", "model_version", "reader"
+        ),
+        sa.Index("verdicts_by_model", "model", "model_version"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"))
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    stack_number: Mapped[int]
+    number: Mapped[int]
+    model: Mapped[str] = mapped_column(sa.String(64))
+    model_version: Mapped[str] = mapped_column(sa.String(64))
+    finding: Mapped[str] = mapped_column(sa.String(64))
+    evaluation: Mapped[Evaluation] = mapped_column(_enum(Evaluation))
+    reader: Mapped[str] = mapped_column(sa.String(64))
+    right: Mapped[bool]
+    note: Mapped[str] = mapped_column(sa.Text, default="")
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ModelInputRow(Base):
+    """What a model was given on one stack, in a few figures that identify nobody (``lifecycle/drift.py``)."""
+
+    __tablename__ = "model_inputs"
+    __table_args__ = (
+        sa.UniqueConstraint("analysis_id", "series_instance_uid", "stack_number", "model"),
+        sa.Index("model_inputs_by_model", "model", "read_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"))
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    stack_number: Mapped[int]
+    model: Mapped[str] = mapped_column(sa.String(64))
+    model_version: Mapped[str] = mapped_column(sa.String(64))
+    read_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    seconds: Mapped[float]
+    features: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+class ShadowFindingRow(Base):
+    """What a version in shadow said where the one in use said ``in_use``; kept to compare the two, never sent."""
+
+    __tablename__ = "shadow_findings"
+    __table_args__ = (
+        sa.UniqueConstraint("analysis_id", "series_instance_uid", "stack_number", "version_id", "number"),
+        sa.Index("shadow_findings_by_version", "version_id", "finding"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"))
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    stack_number: Mapped[int]
+    version_id: Mapped[int] = mapped_column(sa.ForeignKey("model_versions.id"))
+    number: Mapped[int]
+    finding: Mapped[str] = mapped_column(sa.String(64))
+    probability: Mapped[float]
+    evaluation: Mapped[Evaluation] = mapped_column(_enum(Evaluation))
+    in_use: Mapped[Evaluation] = mapped_column(_enum(Evaluation))
+    in_use_probability: Mapped[float]
+    read_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class NewerDatabase(Exception):

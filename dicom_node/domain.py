@@ -364,6 +364,20 @@ class DeliveryState(StrEnum):
     PARKED = "parked"
 
 
+class VersionState(StrEnum):
+    """Where a version of a model that is trained on the node's data is on its way."""
+
+    REQUESTED = "requested"
+    TRAINING = "training"
+    TRAINED = "trained"
+    """Evaluated beside the version in use; an administrator decides."""
+    PROMOTED = "promoted"
+    """It was put to use, and may be again."""
+    DISCARDED = "discarded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 @dataclass(frozen=True, slots=True)
 class ResultObject:
     """One DICOM object made by the node and kept in the store; ``path`` is absolute."""

@@ -70,15 +70,19 @@ def run_worker(config: Config) -> None:
     Raises:
         BundleError: there is no models folder.
     """
+    from dicom_node.lifecycle.watcher import ModelWatcher
     from dicom_node.workflow import Worker  # with the workflow engine, which takes a second to import
 
     stopping = _stop_event()
     database = Database(config.database_url)
     database.create_tables()
-    worker = Worker(config, database, load_models(config))
+    models = load_models(config, database)
+    worker, watcher = Worker(config, database, models), ModelWatcher(config, database, models)
     with only_process(config.node.data_folder / f"{config.worker.id}.lock", stopping) as alone:
         if alone and _start(worker, stopping):
+            watcher.start()
             stopping.wait()
+            watcher.stop()
             worker.stop()
     database.close()
 
@@ -131,8 +135,13 @@ def run_web(config: Config) -> None:
     database.create_tables()
     log.info("status page: %s", config.web_url)
     tls = config.web.tls
+    models = load_models(config, database) if config.web.predict else None
+    if models is not None:
+        from dicom_node.lifecycle.watcher import ModelWatcher
+
+        ModelWatcher(config, database, models).start()
     uvicorn.run(
-        create_app(config, database, load_models(config) if config.web.predict else None),
+        create_app(config, database, models),
         host=config.web.host,
         port=config.web.port,
         ssl_certfile=tls.certificate if tls else None,
@@ -144,8 +153,8 @@ def run_web(config: Config) -> None:
     database.close()
 
 
-def load_models(config: Config) -> Models:
-    """The models of the models folder, loaded and warm.
+def load_models(config: Config, database: Database | None = None) -> Models:
+    """The models of the models folder, loaded and warm; with a database, run as was decided of them.
 
     Raises:
         BundleError: there is no models folder.
@@ -153,8 +162,13 @@ def load_models(config: Config) -> Models:
     # Takes seconds to import; only two processes need it.
     from dicom_node.inference.backends.choice import Backend
     from dicom_node.inference.models import Models
+    from dicom_node.lifecycle.decisions import read_deployments
 
-    models = Models(config.node.models_folder, Backend.configured(config), config.node.bundle_digests)
+    deployments = {}
+    if database is not None:
+        with database.reading() as session:
+            deployments = read_deployments(session, config.versions_folder)
+    models = Models(config.node.models_folder, Backend.configured(config), config.node.bundle_digests, deployments)
     models.load()
     return models
 

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,6 +43,7 @@ from dicom_node.domain import (
 from dicom_node.history import forget_workflows
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
+from dicom_node.lifecycle.inputs import features_of, save_input
 from dicom_node.liveness import Liveness
 from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.passing import in_words, passes, patiently, taken_up_again
@@ -214,15 +215,20 @@ class StudyWorkflow(DBOSConfiguredInstance):
             # One model that fails on one series must not take the study's other findings with it.
             log.exception("%s failed on series %s", model, series_instance_uid)
             return 0, [], [f"{model} failed on a series ({type(error).__name__}): see the worker's log."]
-        made = self._keep(name, outcome)
+        made = self._keep(name, outcome, {instance.sop_instance_uid: instance.path for instance in instances})
         return made, [f"{model}: {text}" for text in outcome.not_applicable], list(outcome.problems)
 
-    def _keep(self, name: str, outcome: SeriesOutcome) -> int:
+    def _keep(self, name: str, outcome: SeriesOutcome, paths: Mapping[str, Path]) -> int:
         written = [[self._write(made) for made in reading.objects] for reading in outcome.readings]
+        features = [
+            features_of(made.reading, made.stack, read_header(paths[made.stack.sop_instance_uids[0]]))
+            for made in outcome.readings
+        ]
         with self._database.session.begin() as session:
             study_instance_uid = session.get_one(AnalysisRow, name).study_instance_uid
-            for reading, objects in zip(outcome.readings, written, strict=True):
+            for reading, objects, given in zip(outcome.readings, written, features, strict=True):
                 analyses.save_reading(session, name, reading.reading, reading.stack, reading.stack_number, objects)
+                save_input(session, name, reading.reading, reading.stack_number, given)
                 model, seconds = reading.reading.model, reading.reading.seconds
                 analyses.add_event(
                     session, study_instance_uid, f"{model.name} {model.version} read a series in {seconds:.1f} s."

@@ -83,6 +83,9 @@ class StandInModels:
         assert name == "stand_in"
         return self.stand_in
 
+    def shadow(self, name: str) -> None:
+        return None
+
 
 def refuse() -> None:
     raise NotApplicable("The images show a hand.")

@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.backends.torch_network import choose_device
 from dicom_node.inference.definition import BundleDefinition, BundleError
+from dicom_node.lifecycle.inputs import REFERENCE_FILE
 from training.calibration import calibrate_bundle
 from training.checkpoint import ResumeError
 from training.configuration import TrainingConfigurationError
@@ -29,6 +30,7 @@ from training.labelled_images import DataError
 from training.model_card import write_model_card
 from training.onnx_export import ParityError, export_onnx
 from training.pretraining import pretrain_bundle
+from training.reference import write_reference
 from training.splits import LeakageError
 from training.tracking import track_run
 from training.training_run import train_bundle
@@ -183,6 +185,13 @@ def export(
     """Write a bundle's network and Grad-CAM as ONNX, if they say the same as the original."""
     exported = export_onnx(models / model, data)
     _write_json({**asdict(exported), "path": exported.path.as_posix()}, runs / model / "onnx.json")
+
+
+@app.command()
+def reference(model: Model, data: Data, models: Models = MODELS) -> None:
+    """Write how the pixels of DATA/train are spread, against which a node tells drift (docs/reference.json)."""
+    cases = write_reference(models / model, data)
+    typer.echo(f"{models / model / REFERENCE_FILE}: {cases} images")
 
 
 @app.command()

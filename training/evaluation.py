@@ -21,6 +21,7 @@ from dicom_node.inference.reader import ModelReader
 from dicom_node.manifest import BundleManifest, FindingDefinition, OperatingPoint
 from training import metrics
 from training.configuration import load_training_configuration
+from training.curves import curves
 from training.labelled_images import LabelledImage, find_labelled_images
 from training.metrics import DoubleArray, IntArray, bootstrap
 from training.plots import draw_evaluation
@@ -126,6 +127,7 @@ def _finding(manifest: BundleManifest, finding: FindingDefinition, scores: Score
         name: {"threshold": point.threshold, **_at_point(point, truth, said, scores.groups)}
         for name, point in finding.operating_points.items()
     }
+    content["curves"] = curves(truth, said)
     return content
 
 

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,10 +54,12 @@ def fit(
     valid: PreparedImages | None,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    after_epoch: Callable[[Sequence[Epoch]], None] = lambda _: None,
 ) -> Fit:
     """Train on ``train``; keep the epoch that does best on ``valid``, or the last one where there is none.
 
     With a ``checkpoint``, the state is saved in it after every epoch, and training goes on from what it holds.
+    ``after_epoch`` is called with all epochs so far.
 
     Raises:
         TransferError: the weights to start from are missing, or of another network.
@@ -73,6 +76,7 @@ def fit(
             bar.set_postfix(loss=f"{epoch.training_loss:.3f}", valid=epoch.validation_loss, auc=epoch.validation_auc)
             if checkpoint is not None:
                 checkpoint.save(training.state())
+            after_epoch(training.epochs)
     return Fit(training.best.cpu().eval(), tuple(training.epochs))
 
 

@@ -14,10 +14,10 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from dicom_node.manifest import BundleManifest, FindingDefinition
 from training import metrics
+from training.curves import reliability
 from training.metrics import DoubleArray, IntArray
 from training.scores import Scores
 
-RELIABILITY_BINS = 10
 _THRESHOLDS = np.linspace(0, 1, 201)
 
 
@@ -86,14 +86,12 @@ def _precision_recall(axes: Axes, finding: FindingDefinition, truth: IntArray, s
 
 
 def _reliability(axes: Axes, finding: FindingDefinition, truth: IntArray, said: DoubleArray) -> None:
-    bins = np.minimum((said * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-    filled = np.flatnonzero(np.bincount(bins, minlength=RELIABILITY_BINS))
-    mean_said = [float(said[bins == index].mean()) for index in filled]
-    share = [float(truth[bins == index].mean()) for index in filled]
+    bins = reliability(truth, said)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axes.plot(mean_said, share, "o-")
-    for index, x, y in zip(filled, mean_said, share, strict=True):
-        axes.annotate(str(int((bins == index).sum())), (x, y), xytext=(4, -10), textcoords="offset points", fontsize=8)
+    axes.plot([one.said for one in bins], [one.share for one in bins], "o-")
+    for one in bins:
+        at = (one.said, one.share)
+        axes.annotate(str(one.images), at, xytext=(4, -10), textcoords="offset points", fontsize=8)
     axes.set_xlabel("probability said (with the number of images)")
     axes.set_ylabel(f"share with {finding.label}")
 

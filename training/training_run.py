@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from training.augmentation import Augmentation
 from training.batches import PreparedImages
 from training.checkpoint import Checkpoint, training_fingerprint
 from training.configuration import TrainingConfiguration, load_training_configuration
-from training.fitting import Fit, fit, logits_of
+from training.fitting import Epoch, Fit, fit, logits_of
 from training.labelled_images import LabelledImage, find_labelled_images
 from training.preparation import prepare
+from training.progress import Progress, write_training
 from training.splits import Split, group_folds, hold_out
 
 TRAIN_FOLDER = "train"
@@ -95,23 +97,28 @@ def train_bundle(folder: Path, data: Path, run: Path, device: torch.device, *, r
         shutil.rmtree(checkpoints, ignore_errors=True)
     fingerprint = training_fingerprint(definition, configuration, images)
     prepared = prepare(images, definition.preprocessing())
+    progress = Progress(run, len(splits) + (len(splits) > 1), configuration.epochs)
     fits: list[Fit] = []
     parts: list[ValidationLogits] = []
     for number, split in enumerate(splits, start=1):
         _log.info("split %d of %d: %d images train, %d validate", number, len(splits), *map(len, split))
         train, valid = (PreparedImages.select(prepared, part) for part in split)
         checkpoint = Checkpoint(checkpoints / f"split{number}.pt", fingerprint)
-        fits.append(fit_network(definition, configuration, train, valid, device, checkpoint))
+        fits.append(fit_network(definition, configuration, train, valid, device, checkpoint, progress.of_fit(number)))
         parts.append(validation_logits(fits[-1], configuration, valid, device))
         ValidationLogits.join(parts).save(run)
     final = fits[0]
     if len(splits) > 1:
         everything = PreparedImages.select(prepared, images)
         checkpoint = Checkpoint(checkpoints / "all.pt", fingerprint)
-        final = fit_network(definition, configuration, everything, None, device, checkpoint)
+        final = fit_network(
+            definition, configuration, everything, None, device, checkpoint, progress.of_fit(len(splits) + 1)
+        )
         fits.append(final)
     history = [[asdict(epoch) for epoch in one.epochs] for one in fits]
     (run / HISTORY_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
+    counts = Counter(definition.manifest.classes[image.label] for image in images)
+    write_training(folder, counts, len({image.group for image in images}), history)
     (folder / WEIGHTS_FILE).parent.mkdir(exist_ok=True)
     torch.save(_half_precision(final.network), folder / WEIGHTS_FILE)
     shutil.rmtree(checkpoints)
@@ -140,10 +147,11 @@ def fit_network(
     valid: PreparedImages | None,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    after_epoch: Callable[[Sequence[Epoch]], None] = lambda _: None,
 ) -> Fit:
     """Fit the bundle's network from the configured seed, or from where the checkpoint was left."""
     torch.manual_seed(configuration.seed)
-    fitted = fit(definition.network(), configuration, train, valid, device, checkpoint)
+    fitted = fit(definition.network(), configuration, train, valid, device, checkpoint, after_epoch)
     # What is validated is what is kept: weights that have been through half precision.
     fitted.network.load_state_dict(_half_precision(fitted.network))
     return fitted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from dicom_node.domain import Evaluation, Finding, ImagePlane, ImageStack, KeyIm
 from dicom_node.geometry import position_along_normal
 from dicom_node.inference.aggregation import Stretch, strongest_image, strongest_stretch
 from dicom_node.inference.bundle import Bundle
+from dicom_node.inference.definition import BundleDefinition
 from dicom_node.inference.laterality import side
 from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.region import outline
@@ -33,10 +35,14 @@ class ModelReader:
     A network runs one request at a time; two readings would mix up their answers.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, turn: threading.Lock | None = None) -> None:
         self._bundle = bundle
-        self._turn = threading.Lock()
+        self._turn = turn or threading.Lock()
         self._slide_reader = SlideReader(bundle)
+
+    def run_as(self, definition: BundleDefinition) -> ModelReader:
+        """A reader with the same network whose answers are held against another manifest; the two take turns."""
+        return ModelReader(replace(self._bundle, definition=definition), self._turn)
 
     @property
     def bundle(self) -> Bundle:

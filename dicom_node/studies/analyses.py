@@ -208,7 +208,7 @@ def save_reading(
 
     Each object comes with its path in the results folder and its variant.
     """
-    model = reading.model
+    model, at = reading.model, now()
     session.execute(
         sa.delete(FindingRow).where(
             FindingRow.analysis_id == name,
@@ -241,6 +241,7 @@ def save_reading(
                 class_probabilities=dict(reading.class_probabilities),
                 device=reading.device,
                 seconds=reading.seconds,
+                read_at=at,
             )
         )
     save_objects(session, name, reading.series_instance_uid, model.name, objects)
