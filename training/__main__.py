@@ -47,6 +47,7 @@ MODELS = Path("models")
 RUNS = Path("build/training")
 PREPARED = Path("build/data")
 STORE = Path("mlruns")
+CURVES_FILE = "curves.json"
 
 _log = logging.getLogger(__name__)
 
@@ -170,9 +171,10 @@ def evaluate(
     plots: Annotated[Path | None, typer.Option(help="Folder to draw the curves into, as PNG.")] = None,
     models: Models = MODELS,
 ) -> None:
-    """Score a bundle, through the node's own reading, on a folder per class."""
-    figures = evaluate_bundle(models / model, data, Backend(), by_group, plots)
+    """Score a bundle, through the node's own reading, on a folder per class; curves.json is written beside --json."""
+    figures, curves = evaluate_bundle(models / model, data, Backend(), by_group, plots)
     _write_json(figures, json_)
+    json_.with_name(CURVES_FILE).write_text(json.dumps(curves, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @app.command()

@@ -33,11 +33,12 @@ MOST_LISTED = 100
 
 def evaluate_bundle(
     folder: Path, data: Path, backend: Backend, by_group: bool, plots: Path | None = None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Evaluate the bundle, even one that is switched off, on a folder per class; draw the curves into ``plots``.
 
     Returns:
-        A JSON-ready report; every figure has ``value``, ``low`` and ``high`` (95 % interval).
+        Two JSON-ready reports: the figures, of which every one has ``value``, ``low`` and ``high`` (95 % interval), and
+        the points of the curves of each finding.
     """
     bundle = Bundle.load(folder, backend, even_if_disabled=True)
     configuration = load_training_configuration(folder)
@@ -45,7 +46,16 @@ def evaluate_bundle(
     scores = _score(ModelReader(bundle), images)
     if plots is not None:
         draw_evaluation(bundle.manifest, scores, plots)
-    return report(bundle, scores, by_group)
+    return report(bundle, scores, by_group), points(bundle, scores)
+
+
+def points(bundle: Bundle, scores: Scores) -> dict[str, Any]:
+    """Put the curves together."""
+    manifest = bundle.manifest
+    return {
+        "weights_digest": bundle.identity.weights_digest,
+        "findings": {finding.name: curves(*scores.of_finding(manifest, finding)) for finding in manifest.findings},
+    }
 
 
 def report(bundle: Bundle, scores: Scores, by_group: bool) -> dict[str, Any]:
@@ -127,7 +137,6 @@ def _finding(manifest: BundleManifest, finding: FindingDefinition, scores: Score
         name: {"threshold": point.threshold, **_at_point(point, truth, said, scores.groups)}
         for name, point in finding.operating_points.items()
     }
-    content["curves"] = curves(truth, said)
     return content
 
 

@@ -43,6 +43,7 @@ APPLICATION_START = AuditCode("110120", "Application Start")
 APPLICATION_STOP = AuditCode("110121", "Application Stop")
 LOGIN = AuditCode("110122", "Login")
 LOGOUT = AuditCode("110123", "Logout")
+SOFTWARE_CONFIGURATION = AuditCode("110131", "Software Configuration")
 USER_SECURITY_ATTRIBUTES_CHANGED = AuditCode("110137", "User Security Attributes Changed")
 
 APPLICATION = AuditCode("110150", "Application")

@@ -20,7 +20,8 @@ from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
 from dicom_node.web.problems import install_problem_handlers
-from dicom_node.web.routes import health, login, peers, results, studies
+from dicom_node.web.routes import health, login, models, peers, results, studies
+from dicom_node.web.routes.api import models as api_models
 from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
 from dicom_node.web.routes.api import studies as api_studies
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from dicom_node.inference.models import Models
 
 
-def create_app(config: Config, database: Database, models: Models | None = None) -> FastAPI:
+def create_app(config: Config, database: Database, predicting: Models | None = None) -> FastAPI:
     """The status page and the API over ``database``, which the caller has opened and closes.
 
-    ``models`` are those that single images may be sent to; without them there is no such route.
+    ``predicting`` are those that single images may be sent to; without them there is no such route.
     """
     app = FastAPI(
         title="dicom-node",
@@ -54,12 +55,12 @@ def create_app(config: Config, database: Database, models: Models | None = None)
     app.state.audit = Audit(trail, config.node.ae_title)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (login, studies, results, peers):
+    for page in (login, studies, results, peers, models):
         app.include_router(page.router, include_in_schema=False)
-    for resource in (api_studies, api_peers, api_refusals):
+    for resource in (api_studies, api_peers, api_refusals, api_models):
         app.include_router(resource.router, prefix="/api")
-    if models is not None:
-        _offer_predictions(app, models)
+    if predicting is not None:
+        _offer_predictions(app, predicting)
     app.include_router(health.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(BodyLimit, maximum_bytes=config.web.maximum_request_megabytes << 20)

@@ -70,6 +70,15 @@ class Audit:
             note="released for analysis",
         )
 
+    def model_decided(self, caller: Caller, model: str, text: str) -> None:
+        """It was decided how a model is run."""
+        event, note = message.SECURITY_ALERT, f"{model}: {text}"
+        self._record(event, Action.EXECUTE, caller.name, caller.address, message.SOFTWARE_CONFIGURATION, note=note)
+
+    def judged(self, caller: Caller, study: AuditedStudy, note: str) -> None:
+        """A reader said of a finding whether it is right."""
+        self._record(message.INSTANCES_ACCESSED, Action.UPDATE, caller.name, caller.address, study=study, note=note)
+
     def _record(
         self,
         event: AuditCode,

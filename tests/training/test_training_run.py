@@ -10,12 +10,14 @@ from dicom_node.imaging.plain_image import read_plain_image
 from dicom_node.inference.backends.torch_network import TorchNetwork
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.reader import ModelReader
+from dicom_node.lifecycle.inputs import read_reference
 from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 from training import metrics
 from training.calibration import calibrate_bundle
 from training.evaluation import evaluate_bundle
 from training.labelled_images import LabelledImage
 from training.preparation import prepare
+from training.reference import write_reference
 from training.training_run import ValidationLogits, train_bundle
 
 CPU = torch.device("cpu")
@@ -64,12 +66,25 @@ def test_trained_bundle_loads_and_tells_the_classes_apart(
     trained: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
-    figures = evaluate_bundle(trained, data / "test", TORCH, by_group=True)
+    figures, curves = evaluate_bundle(trained, data / "test", TORCH, by_group=True)
     assert figures["images_per_class"] == {"normal": 6, "tumor": 6}
     assert figures["findings"]["tumor"]["roc_auc"]["value"] > 0.8
     assert np.sum(figures["confusion_matrix"]) == 12
     assert {row["group"] for row in figures["by_group"]["tumor"]} == {"test00", "test01", "test10", "test11"}
     json.dumps(figures)
+    assert curves["findings"]["tumor"]["roc"][-1] == (1.0, 1.0)
+    assert sum(images for _, _, images in curves["findings"]["tumor"]["reliability"]) == 12
+
+
+def test_what_it_was_trained_on_is_kept_with_the_bundle(trained: Path) -> None:
+    told = json.loads((trained / "docs/training.json").read_text())
+    assert told["images_per_class"] == {"normal": 12, "tumor": 12}
+    assert [len(epochs) > 0 for epochs in told["fits"]] == [True, True, True]
+
+
+def test_the_spread_of_the_training_images_is_kept_for_the_node_to_compare_with(trained: Path, data: Path) -> None:
+    assert write_reference(trained, data) == 24
+    assert read_reference(trained)["brightness"].cases == 24
 
 
 def test_every_training_image_was_validated_by_a_network_that_had_not_seen_it(trained: Path) -> None:

@@ -1,0 +1,109 @@
+"""What the bundles on disk say of themselves: definition, evaluation, training, pictures; nothing is loaded or run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dicom_node.config import Config
+from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition, BundleError
+from dicom_node.inference.deployment import Deployment
+from dicom_node.inference.discovery import bundle_folders
+from dicom_node.inference.pinning import check_pinned
+from dicom_node.manifest import BundleManifest
+
+_EVALUATION = Path("docs/evaluation.json")
+_CURVES = Path("docs/curves.json")
+_TRAINING = Path("docs/training.json")
+_SALIENCY = Path("docs/saliency")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BundleView:
+    """A bundle as it is run: its installed definition, the one in use, and what the latter's folder tells.
+
+    ``problem`` says why it cannot be used; ``definition`` is then None. ``evaluation``, its ``curves`` and ``training``
+    are None where the bundle has none.
+    """
+
+    name: str
+    folder: Path
+    installed_version: str
+    deployment: Deployment
+    definition: BundleDefinition | None
+    problem: str = ""
+    evaluation: Mapping[str, Any] | None = None
+    curves: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+
+    @property
+    def manifest(self) -> BundleManifest | None:
+        """The manifest with what was decided."""
+        return None if self.definition is None else self.deployment.applied_to(self.definition.manifest)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is something to run."""
+        return (self.folder / WEIGHTS_FILE).is_file()
+
+    @property
+    def saliency(self) -> tuple[str, ...]:
+        """The names of the pictures of where the model looks."""
+        return tuple(sorted(path.name for path in (self.folder / _SALIENCY).glob("*.png")))
+
+
+def view_bundles(config: Config, deployments: Mapping[str, Deployment]) -> list[BundleView]:
+    """Every bundle of the models folder, by name; none where there is no such folder."""
+    try:
+        folders = bundle_folders(config.node.models_folder)
+    except BundleError:
+        return []
+    return [_view(folder, config, deployments.get(folder.name, Deployment())) for folder in folders]
+
+
+def view_bundle(config: Config, name: str, deployments: Mapping[str, Deployment]) -> BundleView | None:
+    """The bundle of that name, None where there is none."""
+    return next((view for view in view_bundles(config, deployments) if view.name == name), None)
+
+
+def saliency_picture(view: BundleView, picture: str) -> Path | None:
+    """The file of one of ``view.saliency``."""
+    return view.folder / _SALIENCY / picture if picture in view.saliency else None
+
+
+def _view(installed: Path, config: Config, deployment: Deployment) -> BundleView:
+    folder = deployment.folder or installed
+    try:
+        check_pinned(folder, config.node.bundle_digests)
+        definition = BundleDefinition.load(folder)
+    except BundleError as error:
+        return BundleView(installed.name, folder, "", deployment, None, str(error))
+    return BundleView(
+        installed.name,
+        folder,
+        _installed_version(installed, definition),
+        deployment,
+        definition,
+        evaluation=read_json(folder / _EVALUATION),
+        curves=read_json(folder / _CURVES),
+        training=read_json(folder / _TRAINING),
+    )
+
+
+def _installed_version(installed: Path, definition: BundleDefinition) -> str:
+    if definition.folder == installed.resolve():
+        return definition.version
+    metadata = read_json(installed / "configs/metadata.json") or {}
+    return str(metadata.get("version", ""))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; None where there is none, or something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,227 @@
+"""The pages and the API of models: what they tell, and who may decide what."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from dicom_node.config import Config
+from dicom_node.database import Database, ModelInputRow, ModelVersionRow, now
+from dicom_node.domain import Role, VersionState
+from dicom_node.lifecycle.decisions import read_deployments
+from dicom_node.lifecycle.drift import MINIMUM_CASES
+from tests.inference.bundles import MANIFEST, write_bundle
+from tests.web.conftest import ANALYSIS, Records, log_in
+
+NAME = "tiny"
+ESTIMATE = {"value": 0.9, "low": 0.8, "high": 0.95}
+EVALUATION: dict[str, Any] = {
+    "model": NAME,
+    "weights_digest": "d",
+    "images": 30,
+    "images_per_class": {"normal": 20, "tumor": 10},
+    "overall": {"accuracy": ESTIMATE},
+    "confusion_matrix": [[18, 2], [1, 9]],
+    "findings": {
+        "tumor": {
+            "roc_auc": ESTIMATE,
+            "operating_points": {
+                "balanced": {"threshold": 0.5, "recall": ESTIMATE, "specificity": ESTIMATE, "precision": ESTIMATE},
+                "rule_in": {"threshold": 0.8, "recall": ESTIMATE, "specificity": ESTIMATE, "precision": ESTIMATE},
+            },
+        }
+    },
+}
+CURVES = {
+    "weights_digest": "d",
+    "findings": {
+        "tumor": {"roc": [[0, 0], [0.1, 0.9], [1, 1]], "reliability": [[0.1, 0.05, 20], [0.9, 0.95, 10]]},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def bundle(config: Config) -> None:
+    points = {"balanced": {"threshold": 0.5}, "rule_in": {"threshold": 0.9}}
+    finding = {**MANIFEST["findings"][0], "operating_points": points}
+    folder = write_bundle(config.node.models_folder / NAME, manifest={**MANIFEST, "findings": [finding]})
+    (folder / "docs").mkdir()
+    (folder / "docs/evaluation.json").write_text(json.dumps(EVALUATION))
+    (folder / "docs/curves.json").write_text(json.dumps(CURVES))
+
+
+@pytest.fixture
+def admin(app: FastAPI) -> TestClient:
+    return log_in(app, Role.ADMIN)
+
+
+def _version(database: Database, state: VersionState = VersionState.TRAINED) -> int:
+    row = ModelVersionRow(
+        model=NAME,
+        version="1.2.3+site.1",
+        base_version="1.2.3",
+        state=state,
+        data=[],
+        requested_by="admin",
+        requested_at=now(),
+    )
+    with database.session.begin() as session:
+        session.add(row)
+    return row.id
+
+
+def test_models_are_listed_with_version_operating_point_and_what_is_wrong(viewer: TestClient) -> None:
+    models = {model["name"]: model for model in viewer.get("/api/models").json()}
+
+    assert models[NAME]["version"] == "1.2.3"
+    assert [point["name"] for point in models[NAME]["findings"][0]["operating_points"] if point["in_use"]] == [
+        "balanced"
+    ]
+    assert "node.yaml" in models["lung_ct"]["problem"]
+
+
+def test_metrics_are_those_of_the_bundle(viewer: TestClient) -> None:
+    assert viewer.get(f"/api/models/{NAME}/metrics").json() == EVALUATION
+
+
+def test_a_model_that_is_not_installed_is_not_found(client: TestClient) -> None:
+    for path in ("/api/models/none", "/api/models/none/metrics", "/models/none", "/api/models/lung_ct/metrics"):
+        assert client.get(path).status_code == 404
+
+
+def test_figures_of_a_point_whose_threshold_has_changed_since_are_not_shown(viewer: TestClient) -> None:
+    points = viewer.get(f"/api/models/{NAME}").json()["summary"]["findings"][0]["operating_points"]
+
+    assert {point["name"]: bool(point["measured"]) for point in points} == {"balanced": True, "rule_in": False}
+
+
+def test_page_shows_card_figures_and_confusion_matrix(viewer: TestClient) -> None:
+    page = viewer.get(f"/models/{NAME}").text
+
+    assert "Confusion matrix" in page
+    assert "0.800 to 0.950" in page
+    assert "AUC 0.900" in page
+    assert "Switch off" not in page  # a viewer decides nothing
+
+
+def test_operating_point_chosen_by_an_admin_stays_is_told_and_audited(
+    admin: TestClient, app: FastAPI, config: Config, database: Database
+) -> None:
+    answer = admin.put(f"/api/models/{NAME}/findings/tumor/operating-point", json={"operating_point": "rule_in"})
+
+    assert answer.status_code == 200
+    with database.reading() as session:
+        assert read_deployments(session, config.versions_folder)[NAME].operating_points == {"tumor": "rule_in"}
+    assert "it was balanced" in admin.get(f"/models/{NAME}").text
+    trail = "".join(path.read_text() for path in config.audit_folder.iterdir())
+    assert "Software Configuration" in trail
+    assert "rule_in" in trail
+
+
+@pytest.mark.parametrize(("finding", "point"), [("tumor", "unheard_of"), ("unheard_of", "balanced")])
+def test_an_operating_point_that_does_not_exist_is_refused(admin: TestClient, finding: str, point: str) -> None:
+    answer = admin.put(f"/api/models/{NAME}/findings/{finding}/operating-point", json={"operating_point": point})
+
+    assert answer.status_code == 409
+    assert "unheard_of" in answer.json()["detail"]
+
+
+def test_a_model_is_switched_off_and_on(admin: TestClient) -> None:
+    admin.post(f"/models/{NAME}/switch", data={"enabled": "false", "csrf_token": admin.headers["X-CSRF-Token"]})
+    assert admin.get(f"/api/models/{NAME}").json()["summary"]["enabled"] is False
+
+    admin.put(f"/api/models/{NAME}/enabled", json={"enabled": True})
+    assert admin.get(f"/api/models/{NAME}").json()["summary"]["enabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", f"/api/models/{NAME}/findings/tumor/operating-point", {"operating_point": "rule_in"}),
+        ("PUT", f"/api/models/{NAME}/enabled", {"enabled": False}),
+        ("PUT", f"/api/models/{NAME}/version", {"version_id": 0}),
+        ("PUT", f"/api/models/{NAME}/shadow", {"version_id": 1}),
+        ("DELETE", f"/api/models/{NAME}/versions/1", None),
+    ],
+)
+def test_only_an_admin_decides(client: TestClient, method: str, path: str, body: dict[str, Any] | None) -> None:
+    assert client.request(method, path, json=body).status_code == 403
+
+
+def test_a_trained_version_is_promoted_and_rolled_back(admin: TestClient, database: Database) -> None:
+    number = _version(database)
+
+    assert admin.put(f"/api/models/{NAME}/version", json={"version_id": number}).status_code == 200
+    with database.reading() as session:
+        assert session.get_one(ModelVersionRow, number).state is VersionState.PROMOTED
+    assert admin.put(f"/api/models/{NAME}/version", json={"version_id": 0}).status_code == 200
+    assert admin.put(f"/api/models/{NAME}/version", json={"version_id": 0}).status_code == 409
+    assert admin.put(f"/api/models/{NAME}/version", json={"version_id": number}).status_code == 200
+
+
+@pytest.mark.parametrize("state", [VersionState.REQUESTED, VersionState.FAILED, VersionState.DISCARDED])
+def test_a_version_that_is_not_trained_cannot_be_used(
+    admin: TestClient, database: Database, state: VersionState
+) -> None:
+    number = _version(database, state)
+
+    answer = admin.put(f"/api/models/{NAME}/version", json={"version_id": number})
+
+    assert answer.status_code == 409
+    assert state.value in answer.json()["detail"]
+
+
+def test_a_version_in_shadow_is_not_discarded(admin: TestClient, database: Database) -> None:
+    number = _version(database)
+    admin.put(f"/api/models/{NAME}/shadow", json={"version_id": number})
+
+    assert admin.delete(f"/api/models/{NAME}/versions/{number}").status_code == 409
+    admin.put(f"/api/models/{NAME}/shadow", json={"version_id": None})
+    assert admin.delete(f"/api/models/{NAME}/versions/{number}").status_code == 200
+
+
+def test_share_of_present_findings_is_counted_by_day(viewer: TestClient, records: Records) -> None:
+    records.study()
+    records.analysis()
+    for number, said in enumerate(["present", "absent", "absent", "present"]):
+        records.finding(model=NAME, number=number, name="tumor", evaluation=said, read_at=records.at)
+    records.finding(model=NAME, number=9, name="tumor", evaluation="present", read_at=records.at - timedelta(days=40))
+
+    (day,) = viewer.get(f"/api/models/{NAME}").json()["activity"]["days"]
+
+    assert (day["present"], day["asked"]) == (2, 4)
+
+
+def test_a_population_that_changed_is_said_on_the_page(
+    viewer: TestClient, records: Records, database: Database
+) -> None:
+    records.study()
+    records.analysis()
+    with database.session.begin() as session:
+        session.execute(
+            sa.insert(ModelInputRow),
+            [
+                {
+                    "analysis_id": ANALYSIS,
+                    "series_instance_uid": "1",
+                    "stack_number": number,
+                    "model": NAME,
+                    "model_version": "1.2.3",
+                    "read_at": records.at + timedelta(seconds=number),
+                    "seconds": 1.0,
+                    "features": {"manufacturer": "ACME" if number < MINIMUM_CASES else "OTHER"},
+                }
+                for number in range(2 * MINIMUM_CASES)
+            ],
+        )
+
+    page = viewer.get(f"/models/{NAME}").text
+
+    assert "What this model is given has changed" in page
+    assert f"this node&#39;s first {MINIMUM_CASES} cases" in page or f"this node's first {MINIMUM_CASES} cases" in page
