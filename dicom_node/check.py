@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dicom_node.config import Config, ConfigurationError
 from dicom_node.database import Database, NewerDatabase
 from dicom_node.deliver.sender import Sender
+from dicom_node.deliver.stow import StowSender
 from dicom_node.disk import disk_space
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.definition import BundleError
@@ -124,10 +125,12 @@ def _models(config: Config) -> Iterator[CheckResult]:
 
 
 def _peers(config: Config) -> Iterator[CheckResult]:
-    sender = Sender(config.node.ae_title, min(config.deliver.timeout_seconds, 10.0))
+    timeout = min(config.deliver.timeout_seconds, 10.0)
+    sender, web = Sender(config.node.ae_title, timeout), StowSender(timeout)
     for peer in config.peers:
-        problem = sender.echo(peer)
-        text = problem or f"{peer.ae_title} at {peer.host}:{peer.port} answered C-ECHO"
+        problem = sender.echo(peer) if peer.dicomweb is None else web.check(peer)
+        where = f"{peer.ae_title} at {peer.host}:{peer.port} answered C-ECHO"
+        text = problem or (where if peer.dicomweb is None else f"{peer.dicomweb.url} answered QIDO-RS")
         # A modality that only sends often answers nothing; that harms nobody.
         passed: bool | None = True if problem is None else (False if peer.receives_results else None)
         yield CheckResult(f"peer {peer.name}", passed, text)

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 import yaml
@@ -65,6 +66,26 @@ class PeerTls(_Section):
         return self
 
 
+class PeerDicomweb(_Section):
+    """A DICOMweb server (STOW-RS and QIDO-RS) under ``url``, and who the node is there: a bearer token or a password.
+
+    An https address is trusted by the peer's ``tls`` section, else by the authorities of the system.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#@]+[^?#]*$")]
+    token_file: FilePath | None = None
+    user: str | None = None
+    password_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file belong together: give both, or neither")
+        if self.token_file is not None and self.user is not None:
+            raise ValueError("give token_file, or user and password_file, not both")
+        return self
+
+
 class ReceiverTls(_Section):
     """How the receiver is called with TLS; with ``authorities``, callers must show a certificate that these signed."""
 
@@ -82,6 +103,7 @@ class Peer(_Section):
     host: str
     port: Port
     tls: PeerTls | None = None
+    dicomweb: PeerDicomweb | None = None
     sends: bool = False
     urgent: bool = False
     receives_results: bool = False
@@ -95,6 +117,27 @@ class Peer(_Section):
     series_descriptions: dict[ResultKind, str] = Field(default_factory=dict)
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_address(cls, values: Any) -> Any:
+        """A DICOMweb server has no AE title and no DICOM port; where they are not given its URL stands for them."""
+        web = values.get("dicomweb") if isinstance(values, dict) else None
+        url = web.get("url") if isinstance(web, dict) else getattr(web, "url", None)
+        if not isinstance(url, str):
+            return values
+        try:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            return values
+        return {"ae_title": "DICOMWEB", "host": parts.hostname or "", "port": port} | values
+
+    @model_validator(mode="after")
+    def _dicomweb_has_no_commitment(self) -> Self:
+        if self.dicomweb is not None and self.storage_commitment:
+            raise ValueError("a peer with a dicomweb section is asked by QIDO-RS, not for storage_commitment")
+        return self
 
     @field_validator("series_descriptions")
     @classmethod

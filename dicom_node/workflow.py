@@ -30,6 +30,7 @@ from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
 from dicom_node.deliver import ledger
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender, UnreadableFile
+from dicom_node.deliver.stow import StowSender
 from dicom_node.domain import (
     MANUFACTURER,
     AnalysisIdentity,
@@ -394,7 +395,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
             return {made.sop_instance_uid: gone for made in objects}
         if not objects:
             return {}
-        sender = Sender(self._config.node.ae_title, self._config.deliver.timeout_seconds)
+        timeout = self._config.deliver.timeout_seconds
+        sender = Sender(self._config.node.ae_title, timeout) if peer.dicomweb is None else StowSender(timeout)
         by_path = {made.path: made.sop_instance_uid for made in objects}
         try:
             return {by_path[path]: outcome for path, outcome in sender.send(peer, list(by_path))}

@@ -181,6 +181,8 @@ def _address(peer: Peer | None) -> str:
 
 
 def _echo_command(peer: Peer | None) -> str:
+    if peer is not None and peer.dicomweb is not None:
+        return "dicom-node check"
     return f"dicom-node echo {_address(peer)}"
 
 
