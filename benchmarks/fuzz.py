@@ -7,15 +7,23 @@ import random
 import sqlite3
 import tempfile
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.filewriter import dcmwrite
-from pydicom.uid import generate_uid
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
 
 from benchmarks.mutation import mutate
 from benchmarks.peer import (
@@ -29,12 +37,18 @@ from benchmarks.peer import (
 )
 from benchmarks.report import Report
 from benchmarks.storage_scps import NodeReceiver
+from dicom_node.archive.header import read_header
 from dicom_node.demo.phantoms import chest_ct
+from dicom_node.receive.incoming import file_meta
+from dicom_node.receive.refusal import Refused
 
 _ANSWER_SECONDS = 5.0
 _PATIENCE_SECONDS = 0.2
 _LOOK_EVERY = 100
 _NETWORK_TIMEOUT_SECONDS = 2.0
+_KINDS = ("random PDUs", "mutated conversation", "order of PDUs", "mutated data set", "mutated file")
+_FILES_A_CASE = 50
+_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was sent, what was acknowledged, and what was wrong; ``acknowledged`` is data set by SOP Instance UID."""
+    """What was sent, what was acknowledged, and what was wrong; ``acknowledged`` is data set by SOP Instance UID.
+
+    ``files`` were looked at without the network, ``files_taken`` of them found whole.
+    """
 
     cases: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     acknowledged: dict[str, bytes] = field(default_factory=dict)
+    files: int = 0
+    files_taken: int = 0
     failures: list[str] = field(default_factory=list)
 
 
@@ -63,6 +82,9 @@ def run(arguments: argparse.Namespace) -> Report:
     answers = ", ".join(f"{status}: {count}" for status, count in sorted(outcome.statuses.items()))
     report.notes.append(f"answers to C-STORE of mutated data sets: {answers}")
     report.notes.append(f"acknowledged and read back byte by byte: {len(outcome.acknowledged)}")
+    report.notes.append(
+        f"mutated files: {outcome.files}; of these {outcome.files_taken} found whole, and the same by pydicom"
+    )
     report.failures = outcome.failures
     return report
 
@@ -74,9 +96,12 @@ def fuzz(folder: Path, seconds: float, seed: int, cases: int | None = None) -> O
     with receiver:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and outcome.cases.total() < (cases or 1 << 62) and not outcome.failures:
-            kind = dice.choice(("random PDUs", "mutated conversation", "order of PDUs", "mutated data set"))
+            kind = dice.choice(_KINDS)
             outcome.cases[kind] += 1
-            if kind == "mutated data set":
+            if kind == "mutated file":
+                for _ in range(_FILES_A_CASE):
+                    _read_twice(folder / "mutated.dcm", dice, sources, outcome)
+            elif kind == "mutated data set":
                 _store_mutated(receiver, dice, sources, outcome)
             else:
                 _converse(receiver.port, _bytes(kind, receiver.ae_title, dice, sources))
@@ -96,15 +121,14 @@ def _sources() -> list[Dataset]:
     return chest_ct(slices=2, size=16)
 
 
-def _encoded(dataset: Dataset, sop_instance_uid: str) -> bytes:
-    """The data set alone, without file meta information, in explicit little endian."""
+def _encoded(dataset: Dataset, sop_instance_uid: str, syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    """The data set alone, without file meta information."""
     dataset.SOPInstanceUID = sop_instance_uid
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=False)
-    content = buffer.getvalue()
-    # Without a preamble the file begins with the group length of the meta information (PS3.10 7.1).
-    return content[12 + int.from_bytes(content[8:12], "little") :] if content[:4] == b"\x02\x00\x00\x00" else content
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    write_dataset(buffer, dataset)
+    return buffer.getvalue()
 
 
 def _bytes(kind: str, called: str, dice: random.Random, sources: list[Dataset]) -> list[bytes]:
@@ -158,6 +182,48 @@ def _store_mutated(receiver: NodeReceiver, dice: random.Random, sources: list[Da
         outcome.acknowledged[uid] = data_set
 
 
+def _read_twice(path: Path, dice: random.Random, sources: list[Dataset], outcome: Outcome) -> None:
+    """Hold the look that an object gets before it is acknowledged to what pydicom reads of it afterwards."""
+    source, uid, syntax = dice.choice(sources), generate_uid(), dice.choice(_SYNTAXES)
+    data_set = mutate(_encoded(source, uid, syntax), dice)
+    if syntax.is_deflated:
+        deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        data_set = deflating.compress(data_set) + deflating.flush()
+    path.write_bytes(file_meta(source.SOPClassUID, UID(uid), syntax, "FUZZ") + data_set)
+    outcome.files += 1
+    try:
+        header = read_header(path)
+    except Refused:
+        return
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+        outcome.failures.append(f"a mutated file met something unforeseen: {error!r}")
+        return
+    outcome.files_taken += 1
+    seen = (
+        header.sop_instance_uid,
+        header.sop_class_uid,
+        header.study_instance_uid,
+        header.series_instance_uid,
+        header.analysable,
+    )
+    try:
+        dataset = pydicom.dcmread(path)
+        read = (
+            dataset.SOPInstanceUID,
+            dataset.SOPClassUID,
+            dataset.StudyInstanceUID,
+            dataset.SeriesInstanceUID,
+            any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")),
+        )
+    except Exception as error:  # noqa: BLE001 - as above
+        read = (repr(error),)
+    if read != seen:
+        outcome.failures.append(f"a mutated file was taken for {seen}, and pydicom reads {read}")
+        kept = Path(tempfile.gettempdir()) / f"dicom-node-fuzz-{uid}.dcm"
+        kept.write_bytes(path.read_bytes())
+        outcome.failures.append(f"it is kept as {kept}")
+
+
 def _still_serves(receiver: NodeReceiver, outcome: Outcome) -> None:
     try:
         receiver.process.check_running()
@@ -183,7 +249,7 @@ def _read_back(data: Path, outcome: Outcome) -> None:
         content = (data / "instances" / rows[uid]).read_bytes()
         if not content.endswith(sent):
             outcome.failures.append(f"{uid} was acknowledged, and other bytes lie on disk")
-        elif pydicom.dcmread(data / "instances" / rows[uid]).SOPInstanceUID != uid:
+        elif pydicom.dcmread(data / "instances" / rows[uid]).get("SOPInstanceUID") != uid:
             outcome.failures.append(f"{uid} was acknowledged and is another object")
     outside = [str(path) for path in data.rglob("*.dcm") if not path.is_relative_to(data / "instances")]
     left = [str(path) for path in (data / "incoming").iterdir()]

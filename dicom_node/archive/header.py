@@ -20,6 +20,7 @@ from dicom_node.receive.refusal import Reason, Refused
 
 _LARGEST_INFLATED = 1 << 33
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_VRS_OF_A_UID, _VRS_OF_A_CODE = (b"UI", b"UN", b""), (b"CS", b"UN", b"")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _META_START = 128 + 4  # preamble and prefix (PS3.10 7.1)
 _META_GROUP_LENGTH = struct.Struct("<HH2sHL")
@@ -43,7 +44,8 @@ _TAGS = {
         "SeriesNumber",
     )
 }
-_WANTED = frozenset(_TAGS.values())
+_CHARACTER_SET = 0x00080005
+_WANTED = frozenset({*_TAGS.values(), _CHARACTER_SET})
 _META_TAGS = (0x00020002, 0x00020003, 0x00020010)
 
 
@@ -126,9 +128,14 @@ def _walk(descriptor: int, start: int, syntax: str, largest_inflated: int) -> Da
 
 
 def _header(path: Path, meta: tuple[str, str, str], walker: DataSetWalker) -> InstanceHeader:
+    if walker.vrs.get(_CHARACTER_SET, b"") not in _VRS_OF_A_CODE or b"\0" in _padded(walker, _CHARACTER_SET):
+        raise Refused(Reason.DAMAGED, "Specific Character Set is broken")
     values, ours = _values(path, walker)
     for keyword in _UIDS:
-        if len(values[keyword]) > 64 or not _UID.fullmatch(values[keyword]):
+        tag = _TAGS[keyword]
+        # A NUL ends a UID (PS3.5 9.1): taken out of the middle, it would leave another object's UID.
+        is_uid = walker.vrs.get(tag) in _VRS_OF_A_UID and b"\0" not in _padded(walker, tag)
+        if not is_uid or not _UID.fullmatch(values[keyword]) or len(values[keyword]) > 64:
             raise Refused(Reason.DAMAGED, f"{keyword} is missing or not a UID")
     sop_class, sop_instance, syntax = meta
     if values["SOPClassUID"] != sop_class:
@@ -152,6 +159,11 @@ def _header(path: Path, meta: tuple[str, str, str], walker: DataSetWalker) -> In
         series_number=_number(values["SeriesNumber"]),
         body_part_examined=values["BodyPartExamined"],
     )
+
+
+def _padded(walker: DataSetWalker, tag: int) -> bytes:
+    """An element's value without its padding."""
+    return (walker.values.get(tag) or b"").rstrip(b"\0 ")
 
 
 def _values(path: Path, walker: DataSetWalker) -> tuple[dict[str, str], bool]:

@@ -12,6 +12,8 @@ _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, _PIXEL_DATA})
+_NOT_IN_A_DATA_SET = frozenset({0x0000, 0x0002, 0xFFFE})
+"""Groups of commands, of file meta information and of delimiters: where one follows, readers take different ways."""
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
@@ -113,11 +115,14 @@ class InflatedBytes:
 class DataSetWalker:
     """Walks a data set's elements and keeps, as encoded, the top-level values of the ``wanted`` tags in ``values``.
 
-    Values above 64 KiB are kept cut off; a wanted sequence of undefined length is kept as None.
+    Values above 64 KiB are kept cut off; a wanted sequence of undefined length is kept as None. ``vrs`` holds their
+    Value Representations, empty where the element has none. It goes the way that pydicom goes, which reads the file
+    later: else another object could be acknowledged than is read.
     """
 
     def __init__(self, data: Bytes, *, implicit: bool, little_endian: bool, wanted: Collection[int] = ()) -> None:
         self.values: dict[int, bytes | None] = {}
+        self.vrs: dict[int, bytes] = {}
         self.has_pixel_data = False
         self._data = data
         self._wanted = wanted
@@ -132,13 +137,15 @@ class DataSetWalker:
             Truncated: the data set ends too early or cannot be followed.
         """
         while self._position < end if end is not None else self._data.missing(self._position + 1) <= 0:
-            tag, length, nested = self._header()
+            tag, length, vr = self._header()
+            if end is None and tag >> 16 in _NOT_IN_A_DATA_SET:
+                raise Truncated(f"group {tag >> 16:04X} in the middle of the data set")
             if tag in self._wanted:
                 kept = None if length == _UNDEFINED else self._data.read(self._position, min(length, _LARGEST_VALUE))
-                self.values[tag] = kept
+                self.values[tag], self.vrs[tag] = kept, vr
             elif tag in _PIXELS:
                 self.has_pixel_data = True
-            self._pass_over(tag, length, nested, 0)
+            self._pass_over(tag, length, vr, 0)
 
     def _set_encoding(self, *, implicit: bool, order: str) -> None:
         self._implicit = implicit
@@ -152,7 +159,8 @@ class DataSetWalker:
         if len(header) < 8:
             raise Truncated("the data set ends inside an element")
         group, element, vr, length = self._explicit_header.unpack_from(header)
-        if self._implicit or group == 0xFFFE:
+        # Some writers fall back into Implicit VR; what cannot be a VR (PS3.5 6.2) is then part of the length.
+        if self._implicit or group == 0xFFFE or not b"AA" <= vr <= b"ZZ":
             group, element, length = self._implicit_header.unpack_from(header)
             vr = b""
         elif vr in _LONG_VRS:

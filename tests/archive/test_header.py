@@ -139,3 +139,50 @@ def test_start_up_leaves_the_files_of_a_receiver_that_runs(held: ArchiveUnderTes
     assert held.store.sweep() == 1
 
     assert list(held.incoming.iterdir()) == [running]
+
+
+def _element(group: int, element: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", group, element, vr, len(value)) + value
+
+
+_PATIENT = _element(0x0010, 0x0020, b"LO", b"4711")
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "said"),
+    [
+        # Readers differ in what they make of these: another object could be acknowledged than is read later.
+        (
+            _element(0x0020, 0x000D, b"UI", b"1.2.3\0"),
+            _element(0x0020, 0x000D, b"UI", b"1\0002.3\0"),
+            "StudyInstanceUID",
+        ),
+        (_element(0x0020, 0x000D, b"UI", b"1.2.3\0"), _element(0x0020, 0x000D, b"UY", b"1.2.3\0"), "StudyInstanceUID"),
+        (_PATIENT, _element(0x0002, 0x0010, b"UI", b"1.2.840.10008.1.2\0") + _PATIENT, "group 0002"),
+        (_PATIENT, struct.pack("<HHL", 0xFFFE, 0xE00D, 0) + _PATIENT, "group FFFE"),
+        (_PATIENT, _element(0x0008, 0x0005, b"CC", b"ISO_IR 100") + _PATIENT, "Specific Character Set"),
+    ],
+)
+def test_a_data_set_that_can_be_read_in_two_ways_is_refused(
+    make_file: FileMaker, written: bytes, instead: bytes, said: str
+) -> None:
+    path = make_file()
+    content = path.read_bytes()
+    assert content.count(written) == 1
+    path.write_bytes(content.replace(written, instead))
+
+    with pytest.raises(Refused, match=said) as caught:
+        read_header(path)
+
+    assert caught.value.reason is Reason.DAMAGED
+
+
+def test_an_element_that_falls_back_into_implicit_vr_is_read_like_pydicom_reads_it(make_file: FileMaker) -> None:
+    path = make_file()
+    implicit = struct.pack("<HHL", 0x0010, 0x0020, 0x0404) + b"4711" * 0x101
+    path.write_bytes(path.read_bytes().replace(_PATIENT, implicit))
+
+    header = read_header(path)
+
+    assert header.patient_id == pydicom.dcmread(path).PatientID
+    assert len(header.patient_id) == 0x404

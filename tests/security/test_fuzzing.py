@@ -35,6 +35,7 @@ def test_receiver_process_goes_on_and_holds_what_it_acknowledged(tmp_path: Path)
 
     assert outcome.failures == []
     assert outcome.cases.total() == 40
+    assert outcome.files_taken > 20
 
 
 def _real_files() -> list[bytes]:
