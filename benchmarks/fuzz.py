@@ -208,7 +208,7 @@ def _read_twice(path: Path, dice: random.Random, sources: list[Dataset], outcome
     )
     try:
         dataset = pydicom.dcmread(path)
-        read = (
+        read: tuple[object, ...] = (
             dataset.SOPInstanceUID,
             dataset.SOPClassUID,
             dataset.StudyInstanceUID,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -11,6 +12,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import sqlalchemy as sa
 
@@ -36,8 +39,11 @@ def server() -> Iterator[sa.Engine]:
     """
     named = os.environ.get(VARIABLE, "temporary")
     if named == "temporary":
-        with tempfile.TemporaryDirectory(prefix="dicom-node-postgresql-") as folder, _started(Path(folder)) as url:
-            yield from _engine(url)
+        with (
+            tempfile.TemporaryDirectory(prefix="dicom-node-postgresql-") as folder,
+            TemporaryServer(Path(folder)) as started,
+        ):
+            yield from _engine(started.url)
     else:
         yield from _engine(named)
 
@@ -59,37 +65,63 @@ def _engine(url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-@contextmanager
-def _started(folder: Path) -> Iterator[str]:
-    initdb, postgres = _program("initdb"), _program("postgres")
-    # PostgreSQL refuses to run as root; its Debian package brings a user for it.
-    account = "postgres" if os.geteuid() == 0 else None
-    if account is not None:
-        shutil.chown(folder, account)
-    data, port = folder / "data", processes.free_port()
-    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
-    subprocess.run(
-        [initdb, "--pgdata", data, *options], user=account, cwd=folder, check=True, stdout=subprocess.DEVNULL
-    )
-    # No test switches the machine off: without syncs, a database is made in a third of the time.
-    settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "max_connections": 200}
-    command = [
-        str(postgres),
-        "-D",
-        str(data),
-        "-p",
-        str(port),
-        *(f"--{name}={value}" for name, value in settings.items()),
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, user=account, cwd=folder, stdout=log, stderr=log)
-    try:
-        url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-        _wait_for(url, process, folder / "log")
-        yield url
-    finally:
-        process.send_signal(2)  # SIGINT: disconnect everybody and stop
-        process.wait(30)
+class TemporaryServer:
+    """A server in ``folder``, which ends with the context; it can be stopped and started again meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # PostgreSQL refuses to run as root; its Debian package brings a user for it.
+        self._account = "postgres" if os.geteuid() == 0 else None
+        self._port = processes.free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/postgres"
+
+    def __enter__(self) -> Self:
+        """Make the server's files and start it.
+
+        Raises:
+            ServerMissing: it is not installed.
+        """
+        initdb = _program("initdb")
+        if self._account is not None:
+            shutil.chown(self._folder, self._account)
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
+        subprocess.run(
+            [initdb, "--pgdata", self._folder / "data", *options],
+            user=self._account,
+            cwd=self._folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server; returns once it answers."""
+        # No test switches the machine off: without syncs, a database is made in a third of the time.
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": 200,
+        }
+        command = [str(_program("postgres")), "-D", str(self._folder / "data"), "-p", str(self._port)]
+        command += [f"--{name}={value}" for name, value in settings.items()]
+        with (self._folder / "log").open("a") as log:
+            self._process = subprocess.Popen(command, user=self._account, cwd=self._folder, stdout=log, stderr=log)
+        _wait_for(self.url, self._process, self._folder / "log")
+
+    def stop(self) -> None:
+        """Disconnect everybody, in the middle of whatever they do, and stop; harmless where it does not run."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+            self._process = None
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
