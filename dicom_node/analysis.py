@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from dicom_node.config import Peer
 from dicom_node.domain import (
     AnalysisIdentity,
     ImageStack,
@@ -52,11 +51,6 @@ class SeriesOutcome:
     readings: tuple[StackReading, ...]
     not_applicable: tuple[str, ...]
     problems: tuple[str, ...]
-
-
-def options_for(peer: Peer, kinds: tuple[ResultKind, ...]) -> ResultOptions:
-    """Objects of ``kinds``, labelled as a destination is configured to receive them."""
-    return ResultOptions(kinds=kinds, series_numbers=peer.series_numbers, descriptions=peer.series_descriptions)
 
 
 def read_series(

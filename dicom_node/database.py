@@ -146,6 +146,8 @@ class AnalysisRow(Base):
     """One analysis: a study with a certain set of input instances (``input_digest``).
 
     ``interrupted`` counts how often a series of it began to be read and the worker did not live to see the end.
+    ``asked_again_at`` is when somebody last asked for the same analysis once more; what is made then is still dated
+    ``created_at``, since it is the same answer to the same question.
     """
 
     __tablename__ = "analyses"
@@ -160,11 +162,17 @@ class AnalysisRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     interrupted: Mapped[int] = mapped_column(default=0, server_default="0")
+    asked_again_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     study: Mapped[StudyRow] = relationship(back_populates="analyses")
     decisions: Mapped[list[DecisionRow]] = relationship(order_by="DecisionRow.id")
     findings: Mapped[list[FindingRow]] = relationship(order_by="FindingRow.id")
     results: Mapped[list[ResultRow]] = relationship(back_populates="analysis", order_by="ResultRow.id")
+
+    @property
+    def begun_at(self) -> datetime:
+        """When it was asked for, the last time."""
+        return self.asked_again_at or self.created_at
 
 
 class DecisionRow(Base):

@@ -344,7 +344,7 @@ class Role(StrEnum):
 
 
 class StudyState(StrEnum):
-    """Where a study is on its way; the last three are ends that say so on the status page."""
+    """Where a study is on its way; the last four are ends that say so on the status page."""
 
     RECEIVING = "receiving"
     QUEUED = "queued"
@@ -353,6 +353,7 @@ class StudyState(StrEnum):
     DELIVERED = "delivered"
     NOT_APPLICABLE = "not applicable"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class DeliveryState(StrEnum):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from dicom_node.analysis import options_for, read_series
+from dicom_node.analysis import read_series
 from dicom_node.config import Config
 from dicom_node.database import now
 from dicom_node.deliver.sender import is_dicom
@@ -23,7 +23,7 @@ from dicom_node.inference.models import Models
 from dicom_node.inference.reader import ModelReader
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
-from dicom_node.results.options import ResultOptions
+from dicom_node.results.options import ResultOptions, options_for
 from dicom_node.studies.headers import read_series_headers
 from dicom_node.studies.selection import select_series
 

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _EVERY_SECONDS = 60.0
 _LEAST_HISTORY = timedelta(days=2)
 """Longer than any workflow's name is begun again: a peer's question for storage commitment is answered for a day."""
-_ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED)
+_ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED, StudyState.CANCELLED)
 _UNDELIVERED = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
 

@@ -19,10 +19,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
+from dbos import (
+    DBOS,
+    DBOSConfig,
+    DBOSConfiguredInstance,
+    Queue,
+    SetEnqueueOptions,
+    SetWorkflowID,
+    WorkflowStatus,
+    error,
+)
 from pydicom import Dataset
 
-from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, options_for, read_series
+from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, read_series
 from dicom_node.archive.archive import first_instances, load_study
 from dicom_node.commitment import CommitmentWorkflow
 from dicom_node.config import Config, Peer
@@ -51,9 +60,10 @@ from dicom_node.passing import in_words, passes, patiently, taken_up_again
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
-from dicom_node.results.options import ResultOptions
+from dicom_node.results.options import ResultOptions, options_for
 from dicom_node.retention import Retention
 from dicom_node.studies import analyses
+from dicom_node.studies.analyses import UnfinishedStudy
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
 from dicom_node.studies.headers import SeriesHeaders, read_series_headers
 from dicom_node.studies.selection import select_series
@@ -88,6 +98,7 @@ _DEAD = {
     ),
 }
 """What is said of a study whose workflow ended in such a status of the workflow engine."""
+_UNDER_WAY = frozenset({"DELAYED", "ENQUEUED", "PENDING"})
 
 
 @DBOS.dbos_class()
@@ -121,7 +132,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
         try:
             chosen, problems = self._select(name)
             for series_instance_uid, model, uids in chosen:
-                made, refused, broken = self._read(name, series_instance_uid, model, uids)
+                outcome = self._read(name, series_instance_uid, model, uids)
+                if outcome is None:
+                    return
+                made, refused, broken = outcome
                 results += made
                 unfit += refused
                 problems += broken
@@ -139,15 +153,22 @@ class StudyWorkflow(DBOSConfiguredInstance):
     @DBOS.step()
     @patiently
     def _open(self, study_instance_uid: str, digest: str, last_instance_id: int) -> bool:
-        """Begin; false if the images are no longer the ones asked about, since then another analysis follows."""
+        """Begin; false if the study was cancelled, or its images are others now and another analysis follows."""
         with self._database.session.begin() as session:
+            if session.get_one(StudyRow, study_instance_uid).state is StudyState.CANCELLED:
+                return False
             held = analyses.analysis_input(session, study_instance_uid, last_instance_id)
             if input_digest(held.sop_instance_uids) != digest:
+                held = analyses.analysis_input(session, study_instance_uid)  # removed since, and received again
+            if input_digest(held.sop_instance_uids) != digest:
+                name = analyses.analysis_id(study_instance_uid, digest)
+                analyses.give_up(session, study_instance_uid, name, "The images are no longer those to be analysed.")
                 return False
-            row = analyses.open_analysis(session, study_instance_uid, digest, last_instance_id)
+            row = analyses.open_analysis(session, study_instance_uid, digest, held.last_instance_id)
+            analyses.forget_readings(session, row.analysis_id)
             analyses.set_state(session, row.analysis_id, StudyState.ANALYSING)
             count = len(held.sop_instance_uids)
-            analyses.add_event(session, study_instance_uid, f"Analysis of {count} images began.", row.created_at)
+            analyses.add_event(session, study_instance_uid, f"Analysis of {count} images began.", row.begun_at)
         return True
 
     @DBOS.step()
@@ -190,11 +211,13 @@ class StudyWorkflow(DBOSConfiguredInstance):
     @patiently
     def _read(
         self, name: str, series_instance_uid: str, model: str, uids: list[str]
-    ) -> tuple[int, list[str], list[str]]:
+    ) -> tuple[int, list[str], list[str]] | None:
         """Let a model read a series, and keep what it found and the objects made of it.
 
-        Returns how many objects were made, why images were unfit, and what went wrong.
+        Returns how many objects were made, why images were unfit, and what went wrong; None once it was cancelled.
         """
+        if self._is_cancelled(name):
+            return None
         wanted = set(uids)
         study = self._study(name)
         instances = [
@@ -249,7 +272,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
     def _conclude(self, name: str, results: int, unfit: list[str], problems: list[str]) -> list[str]:
         """Say how the analysis ended, and open its deliveries; returns the destinations."""
         with self._database.session.begin() as session:
-            row = session.get_one(AnalysisRow, name)
+            row = session.get_one(AnalysisRow, name, with_for_update=True)
+            if row.state is StudyState.CANCELLED:
+                return []
             decisions = [SeriesDecision(d.series_instance_uid, d.model, d.reason) for d in row.decisions]
             state, reason = conclude(decisions, results, unfit, problems)
             destinations: list[str] = []
@@ -261,8 +286,21 @@ class StudyWorkflow(DBOSConfiguredInstance):
                         "Results were made, but no destination is configured: give a peer 'receives_results: true'. "
                     ) + reason
             analyses.set_state(session, name, state, reason.strip())
-            analyses.add_event(session, row.study_instance_uid, f"Analysis ended: {state}.", row.created_at)
-        return destinations
+            analyses.add_event(session, row.study_instance_uid, f"Analysis ended: {state}.", row.begun_at)
+            return self._to_begin(session, row, destinations)
+
+    def _to_begin(self, session: sa.orm.Session, row: AnalysisRow, destinations: list[str]) -> list[str]:
+        """The destinations whose first attempt is due: none where that was made when the same was asked before.
+
+        What is new then, or was not accepted, is sent by the look at what waits (``commitment.lost_deliveries``).
+        """
+        if row.asked_again_at is None:
+            return destinations
+        session.flush()
+        ledger.send_again(ledger.undelivered(session, row.analysis_id), "analysed again")
+        session.flush()
+        self._settle(session, row.analysis_id)
+        return []
 
     @DBOS.step()
     @patiently
@@ -288,7 +326,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
             series = str(sources[0].SeriesInstanceUID)
             analyses.save_objects(session, name, series, MANUFACTURER, objects.values())
             session.flush()
-            return ledger.open_deliveries(session, name, wanted)
+            row = session.get_one(AnalysisRow, name)
+            return self._to_begin(session, row, ledger.open_deliveries(session, name, wanted))
 
     def _notice_sources(self, name: str) -> list[Dataset]:
         """The headers of the first series of the analysis that can be read; none of a study without images."""
@@ -304,17 +343,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
     def _wanted(self, results: list[ResultRow]) -> dict[str, list[str]]:
         """Which objects go to which destination."""
-        wanted: dict[str, list[str]] = {}
-        for peer in self._config.destinations:
-            options = options_for(peer, peer.results)
-            uids = [
-                row.sop_instance_uid
-                for row in results
-                if row.kind in options.kinds and row.variant == options.variant(row.kind)
-            ]
-            if uids:
-                wanted[peer.name] = uids
-        return wanted
+        wanted = {peer.name: ledger.wanted_by(peer, results) for peer in self._config.destinations}
+        return {name: uids for name, uids in wanted.items() if uids}
 
     @DBOS.step()
     @patiently
@@ -322,7 +352,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         with self._database.session.begin() as session:
             row = session.get_one(AnalysisRow, name)
             analyses.set_state(session, name, StudyState.FAILED, reason)
-            analyses.add_event(session, row.study_instance_uid, reason, row.created_at)
+            analyses.add_event(session, row.study_instance_uid, reason, row.begun_at)
 
     @DBOS.workflow(max_recovery_attempts=None)
     @taken_up_again
@@ -350,7 +380,16 @@ class StudyWorkflow(DBOSConfiguredInstance):
             DBOS.start_workflow(self.deliver, name, destination, 1)
 
     def send_again(self, name: str, destination: str, attempt: int) -> None:
-        """Deliver what a destination lost."""
+        """Deliver what a destination lost, or what somebody asked to send again: at once, and once.
+
+        An attempt that waits for its time does not wait any longer.
+        """
+        while (status := DBOS.get_workflow_status(_delivery_id(name, destination, attempt))) is not None:
+            if status.status == "DELAYED":
+                DBOS.set_workflow_delay(status.workflow_id, delay_seconds=0)
+            if status.status in _UNDER_WAY:
+                return
+            attempt += 1  # it has run, without these objects
         self._enqueue_delivery(name, destination, attempt, delay_seconds=None)
 
     def _enqueue_delivery(self, name: str, destination: str, attempt: int, delay_seconds: float | None) -> None:
@@ -365,7 +404,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
     @DBOS.step()
     @patiently
     def _attempt(self, name: str, destination: str, attempt: int) -> float | None:
-        """Send what the destination does not have yet; returns the seconds to wait before the next attempt."""
+        """Send what the destination does not have yet; returns the seconds to wait before the next attempt.
+
+        What somebody asked to send again while this went on has the next attempt to itself, at once.
+        """
         with self._database.reading() as session:
             objects = ledger.unfinished(session, name, destination, self._config.results_folder)
         self._sending.add((name, destination))
@@ -383,11 +425,17 @@ class StudyWorkflow(DBOSConfiguredInstance):
             for state, message in {(outcome.state, outcome.message) for outcome in outcomes.values()}:
                 count = sum(outcome.state is state and outcome.message == message for outcome in outcomes.values())
                 # A destination that is down for days is one line of the timeline, not one for each attempt.
-                since = row.created_at if state is DeliveryState.RETRYING else None
+                since = row.begun_at if state is DeliveryState.RETRYING else None
                 text = f"{count} objects to {destination}: {message}."
                 analyses.add_event(session, row.study_instance_uid, text, since)
             self._settle(session, name)
+            if delay is None and ledger.unfinished(session, name, destination, self._config.results_folder):
+                delay = 0.0
         return delay
+
+    def _is_cancelled(self, name: str) -> bool:
+        with self._database.reading() as session:
+            return session.get_one(AnalysisRow, name).state is StudyState.CANCELLED
 
     def _send(self, peer: Peer | None, objects: list[ResultObject]) -> dict[str, DeliveryAttempt]:
         if peer is None:
@@ -428,6 +476,13 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
 def _delivery_id(name: str, destination: str, attempt: int) -> str:
     return f"deliver-{name}-{destination}-{attempt}"
+
+
+def _is_past(status: WorkflowStatus, asked_again_at: datetime) -> bool:
+    """Whether the workflow of an analysis ended without knowing that it was asked for again."""
+    if status.status == "SUCCESS":
+        return True
+    return status.status in _DEAD and (status.updated_at or 0) < asked_again_at.timestamp() * 1000
 
 
 def _after(at: datetime, seconds: float | None) -> datetime | None:
@@ -498,19 +553,38 @@ class StudyWatcher:
                 self._complete(study, reason)
 
     def end_dead(self) -> None:
-        """End the studies whose workflow has failed, or has taken the worker down too often to be tried again."""
+        """End the studies whose workflow has failed, or has taken the worker down too often to be tried again.
+
+        Those that somebody asked to analyse once more begin.
+        """
         with self._database.reading() as session:
             unfinished = analyses.unfinished_studies(session)
-        studies = {name: uid for uid, name in unfinished}
+        studies = {study.analysis_id: study for study in unfinished}
         names = list(studies)
         for start in range(0, len(names), _DEAD_AT_ONCE):
             some = names[start : start + _DEAD_AT_ONCE]
             for workflow in DBOS.list_workflows(
                 workflow_ids=some, status=list(_DEAD), load_input=False, load_output=False
             ):
-                name = workflow.workflow_id
-                with self._database.session.begin() as session:
-                    analyses.give_up(session, studies[name], name, _DEAD[workflow.status])
+                study = studies[workflow.workflow_id]
+                if study.asked_again_at is None or not _is_past(workflow, study.asked_again_at):
+                    with self._database.session.begin() as session:
+                        reason = _DEAD[workflow.status]
+                        analyses.give_up(session, study.study_instance_uid, study.analysis_id, reason)
+        for study in unfinished:
+            if study.asked_again_at is not None:
+                self._begin_again(study, study.asked_again_at)
+
+    def _begin_again(self, study: UnfinishedStudy, asked_at: datetime) -> None:
+        """Carry out an analysis once more, under its name: the same question has the same answer."""
+        status = DBOS.get_workflow_status(study.analysis_id)
+        if status is None:
+            with self._database.reading() as session:
+                row = session.get_one(AnalysisRow, study.analysis_id)
+            self._begin(row.study_instance_uid, row.input_digest, row.last_instance_id, _ROUTINE)
+        elif _is_past(status, asked_at):
+            with contextlib.suppress(error.DBOSException):  # another worker's watcher was faster
+                DBOS.rewind_workflow(study.analysis_id, queue_name=ANALYSE_QUEUE)
 
     def _complete(self, study: WaitingStudy, reason: str) -> None:
         uid = study.study_instance_uid

@@ -129,9 +129,12 @@ def _lost(session: Session, row: DeliveryRow, reason: int) -> None:
 
 
 def lost_deliveries(session: Session) -> list[tuple[str, str, int]]:
-    """Analysis, destination and number of the next attempt, where a destination lost what it had accepted."""
+    """Analysis, destination and number of the next attempt, where objects are to be sent again at once.
+
+    A destination has lost what it had accepted, or somebody has asked for it.
+    """
     lost = sa.select(DeliveryRow.analysis_id, DeliveryRow.destination).where(
-        DeliveryRow.state == DeliveryState.RETRYING, DeliveryRow.transaction_uid.is_not(None)
+        DeliveryRow.state == DeliveryState.RETRYING, DeliveryRow.next_attempt_at.is_(None)
     )
     rows = session.execute(
         sa.select(DeliveryRow.analysis_id, DeliveryRow.destination, sa.func.max(DeliveryRow.attempts))

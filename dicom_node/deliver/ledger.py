@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from dicom_node.config import Peer
 from dicom_node.database import DeliveryRow, ResultRow
 from dicom_node.domain import DeliveryAttempt, DeliveryState, ResultObject
+from dicom_node.results.options import options_for
 
 UNFINISHED = (DeliveryState.PENDING, DeliveryState.RETRYING)
+
+
+def wanted_by(peer: Peer, results: Iterable[ResultRow]) -> list[str]:
+    """The objects (SOP Instance UIDs) of an analysis that a destination takes, in the way it wants them labelled."""
+    options = options_for(peer, peer.results)
+    return [
+        row.sop_instance_uid
+        for row in results
+        if row.kind in options.kinds and row.variant == options.variant(row.kind)
+    ]
 
 
 def open_deliveries(session: Session, analysis_id: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
@@ -33,6 +45,13 @@ def open_deliveries(session: Session, analysis_id: str, wanted: Mapping[str, Seq
     return list(wanted)
 
 
+def send_again(deliveries: Iterable[DeliveryRow], message: str) -> None:
+    """Let deliveries be tried as soon as a worker looks: see ``lost_deliveries``."""
+    for row in deliveries:
+        row.state, row.message = DeliveryState.RETRYING, message
+        row.delivered_at = row.next_attempt_at = row.transaction_uid = row.committed_at = None
+
+
 def unfinished(session: Session, analysis_id: str, destination: str, folder: Path) -> list[ResultObject]:
     """The objects of an analysis that a destination does not have yet, with paths below ``folder``."""
     rows = session.scalars(
@@ -46,6 +65,14 @@ def unfinished(session: Session, analysis_id: str, destination: str, folder: Pat
         .order_by(ResultRow.id)
     )
     return [ResultObject(row.sop_instance_uid, row.sop_class_uid, row.kind, folder / row.path) for row in rows]
+
+
+def undelivered(session: Session, analysis_id: str) -> list[DeliveryRow]:
+    """What a destination does not have yet of an analysis, whether or not it is still tried."""
+    query = sa.select(DeliveryRow).where(
+        DeliveryRow.analysis_id == analysis_id, DeliveryRow.state != DeliveryState.DELIVERED
+    )
+    return list(session.scalars(query))
 
 
 def record(
@@ -63,6 +90,8 @@ def record(
     )
     for row in rows:
         attempt = attempts[row.sop_instance_uid]
+        if row.state is DeliveryState.PARKED and attempt.state is DeliveryState.RETRYING:
+            continue  # cancelled while it was tried
         row.state = attempt.state
         row.attempts += 1
         row.status = attempt.status

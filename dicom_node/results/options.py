@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dicom_node.config import Peer
 from dicom_node.domain import ResultKind
 
 DEFAULT_KINDS = (ResultKind.STRUCTURED_REPORT, ResultKind.SECONDARY_CAPTURE)
@@ -78,3 +79,8 @@ class ResultOptions:
         if number == DEFAULT_SERIES_NUMBERS[kind] and template == DEFAULT_DESCRIPTIONS[kind]:
             return ""
         return hashlib.sha256(f"{number}\n{template}".encode()).hexdigest()
+
+
+def options_for(peer: Peer, kinds: tuple[ResultKind, ...]) -> ResultOptions:
+    """Objects of ``kinds``, labelled as a destination is configured to receive them."""
+    return ResultOptions(kinds=kinds, series_numbers=peer.series_numbers, descriptions=peer.series_descriptions)

@@ -29,7 +29,7 @@ from dicom_node.domain import (
     StudyState,
 )
 
-ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED)
+ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED, StudyState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def analysis_id(study_instance_uid: str, input_digest: str) -> str:
 
 
 def open_analysis(session: Session, study_instance_uid: str, input_digest: str, last_instance_id: int) -> AnalysisRow:
-    """Begin an analysis, or find it begun."""
+    """Begin an analysis, or find it begun; images that were removed and came again have other numbers than before."""
     name = analysis_id(study_instance_uid, input_digest)
     row = session.get(AnalysisRow, name)
     if row is None:
@@ -80,7 +80,24 @@ def open_analysis(session: Session, study_instance_uid: str, input_digest: str, 
         )
         session.add(row)
         session.flush()
+    row.last_instance_id = last_instance_id
     return row
+
+
+def ask_again(session: Session, study: StudyRow, input_digest: str, last_instance_id: int, at: datetime) -> None:
+    """Let the study wait for a worker to analyse what is held once more; the watcher begins it."""
+    row = open_analysis(session, study.study_instance_uid, input_digest, last_instance_id)
+    row.state, row.reason, row.interrupted = StudyState.QUEUED, "", 0
+    row.finished_at, row.asked_again_at = None, at
+    study.state, study.reason, study.state_changed_at = StudyState.QUEUED, "", at
+    study.waiting_since, study.latest_analysis_id = None, row.analysis_id
+
+
+def reopen(session: Session, name: str, state: StudyState) -> None:
+    """Move an analysis that has ended, even one that was cancelled, back to ``state``, and its study with it."""
+    row = session.get_one(AnalysisRow, name)
+    row.state, row.finished_at = state, None
+    set_state(session, name, state)
 
 
 def identity(session: Session, name: str, model: ModelIdentity, series_instance_uid: str) -> AnalysisIdentity:
@@ -136,8 +153,14 @@ def resume_state(session: Session, study_instance_uid: str, name: str) -> None:
 
 
 def set_state(session: Session, name: str, state: StudyState, reason: str = "") -> None:
-    """Move an analysis on, and its study with it unless newer images have taken the study over."""
-    analysis = session.get_one(AnalysisRow, name)
+    """Move an analysis on, and its study with it unless newer images have taken the study over.
+
+    One that was cancelled stays so.
+    """
+    session.flush()  # what is locked is read anew
+    analysis = session.get_one(AnalysisRow, name, with_for_update=True, populate_existing=True)
+    if analysis.state is StudyState.CANCELLED:
+        return
     analysis.state, analysis.reason = state, reason
     if state in ENDED:
         analysis.finished_at = analysis.finished_at or now()
@@ -148,14 +171,27 @@ def set_state(session: Session, name: str, state: StudyState, reason: str = "") 
         study.state, study.reason = state, reason
 
 
-def unfinished_studies(session: Session) -> list[tuple[str, str]]:
-    """Study and analysis of all that are queued or being analysed."""
+@dataclass(frozen=True, slots=True)
+class UnfinishedStudy:
+    """A study that is queued or being analysed; ``asked_again_at`` where it waits to be analysed once more."""
+
+    study_instance_uid: str
+    analysis_id: str
+    asked_again_at: datetime | None
+
+
+def unfinished_studies(session: Session) -> list[UnfinishedStudy]:
+    """All studies that are queued or being analysed."""
     rows = session.execute(
-        sa.select(StudyRow.study_instance_uid, StudyRow.latest_analysis_id).where(
-            StudyRow.state.in_((StudyState.QUEUED, StudyState.ANALYSING))
-        )
+        sa.select(StudyRow.study_instance_uid, StudyRow.latest_analysis_id, StudyRow.state, AnalysisRow.asked_again_at)
+        .outerjoin(AnalysisRow, AnalysisRow.analysis_id == StudyRow.latest_analysis_id)
+        .where(StudyRow.state.in_((StudyState.QUEUED, StudyState.ANALYSING)))
     )
-    return [(uid, name) for uid, name in rows if name is not None]
+    return [
+        UnfinishedStudy(uid, name, asked if state is StudyState.QUEUED else None)
+        for uid, name, state, asked in rows
+        if name is not None
+    ]
 
 
 def give_up(session: Session, study_instance_uid: str, name: str, reason: str) -> None:
@@ -180,6 +216,12 @@ def add_event(session: Session, study_instance_uid: str, text: str, since: datet
         if known is not None:
             return
     session.add(EventRow(study_instance_uid=study_instance_uid, at=now(), text=text))
+
+
+def forget_readings(session: Session, name: str) -> None:
+    """Strike out what an analysis decided and found before; it is carried out anew."""
+    session.execute(sa.delete(DecisionRow).where(DecisionRow.analysis_id == name))
+    session.execute(sa.delete(FindingRow).where(FindingRow.analysis_id == name))
 
 
 def save_decisions(session: Session, name: str, decisions: Sequence[SeriesDecision]) -> None:

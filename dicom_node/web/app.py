@@ -21,6 +21,7 @@ from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
 from dicom_node.web.problems import install_problem_handlers
 from dicom_node.web.routes import health, login, models, peers, results, studies
+from dicom_node.web.routes.api import actions as api_actions
 from dicom_node.web.routes.api import models as api_models
 from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
@@ -57,7 +58,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     install_problem_handlers(app, app.state.templates)
     for page in (login, studies, results, peers, models):
         app.include_router(page.router, include_in_schema=False)
-    for resource in (api_studies, api_peers, api_refusals, api_models):
+    for resource in (api_studies, api_actions, api_peers, api_refusals, api_models):
         app.include_router(resource.router, prefix="/api")
     if predicting is not None:
         _offer_predictions(app, predicting)

@@ -59,16 +59,9 @@ class Audit:
         """A result object was given out as a file."""
         self._record(message.EXPORT, Action.READ, caller.name, caller.address, study=study)
 
-    def released(self, caller: Caller, study: AuditedStudy) -> None:
-        """A study was said to be complete."""
-        self._record(
-            message.INSTANCES_ACCESSED,
-            Action.UPDATE,
-            caller.name,
-            caller.address,
-            study=study,
-            note="released for analysis",
-        )
+    def acted(self, caller: Caller, study: AuditedStudy, note: str) -> None:
+        """Something was done with a study; ``note`` says what, and the reason that was given."""
+        self._record(message.INSTANCES_ACCESSED, Action.UPDATE, caller.name, caller.address, study=study, note=note)
 
     def model_decided(self, caller: Caller, model: str, text: str) -> None:
         """It was decided how a model is run."""

@@ -31,7 +31,12 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-NODE_ENDS = {"delivered": State.DELIVERED, "not applicable": State.NOT_APPLICABLE, "failed": State.FAILED}
+NODE_ENDS = {
+    "delivered": State.DELIVERED,
+    "not applicable": State.NOT_APPLICABLE,
+    "failed": State.FAILED,
+    "cancelled": State.FAILED,
+}
 """The states in which the node is done with a study."""
 
 

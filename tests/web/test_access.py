@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -30,8 +31,9 @@ def jane(database: Database) -> None:
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:
     """Method and address of everything that the application serves, but for what is public."""
+    values = defaultdict(lambda: "1", study_instance_uid=STUDY, sop_instance_uid=CAPTURE)
     found = [
-        (method, (route.path or "").format(study_instance_uid=STUDY, sop_instance_uid=CAPTURE))
+        (method, (route.path or "").format_map(values))
         for route in iter_route_contexts(app.routes)
         if route.methods and route.path != app.openapi_url
         for method in route.methods - {"HEAD"}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 from dicom_node.database import now
-from dicom_node.domain import StudyState
+from dicom_node.domain import Role, StudyState
 from dicom_node.liveness import known_workers
+from dicom_node.web.acting import Acting
+from dicom_node.web.actions import MOST_REASON, Action
 from dicom_node.web.attention import PARKED_PERIOD, PERIOD, Facts, what_is_wrong
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
+from dicom_node.web.choices import choices
 from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Search, State, Templates
 from dicom_node.web.queries.overview import get_overview
 from dicom_node.web.queries.refusals import count_refusals
@@ -86,6 +91,8 @@ def study(
         decisions.setdefault(decision.series_instance_uid, []).append(decision)
     context = {
         "study": found,
+        "choices": choices(found, config) if caller.role.may_act_as(Role.OPERATOR) else (),
+        "most_reason": MOST_REASON,
         "decisions": decisions,
         "series": {series.series_instance_uid: series for series in found.series},
         "frames": {
@@ -95,3 +102,16 @@ def study(
         },
     }
     return templates.TemplateResponse(request, "study.html", context)
+
+
+@router.post("/studies/{study_instance_uid}/actions/{action}")
+def take_action(
+    acting: Acting,
+    study_instance_uid: InstanceUid,
+    action: Action,
+    reason: Annotated[str, Form(min_length=1, max_length=MOST_REASON)],
+    destination: Annotated[str | None, Form(max_length=64)] = None,
+) -> Response:
+    """Do something with a study for a reason, and show the study."""
+    acting(action, study_instance_uid, reason, destination or None)
+    return RedirectResponse(f"/studies/{study_instance_uid}", HTTPStatus.SEE_OTHER)

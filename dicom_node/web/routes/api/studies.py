@@ -1,4 +1,4 @@
-"""Studies in the API: the list, one study, and its release by a router that knows it is complete."""
+"""Studies in the API: the list, and one study."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, HTTPException
 
-from dicom_node.database import now
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
-from dicom_node.web.dependencies import Before, CurrentDatabase, InstanceUid, Limit, ReadingSession, Search, State
+from dicom_node.web.dependencies import Before, InstanceUid, Limit, ReadingSession, Search, State
 from dicom_node.web.problems import PROBLEM_RESPONSES
 from dicom_node.web.queries.studies import Cursor, StudyPage, list_studies
-from dicom_node.web.queries.study import StudyDetail, audited_study, get_study
-from dicom_node.web.release import NotReceiving, Release, UnknownStudy, release_study
+from dicom_node.web.queries.study import StudyDetail, get_study
 
 router = APIRouter(prefix="/studies", tags=["studies"], responses=PROBLEM_RESPONSES)
 
@@ -40,25 +38,3 @@ def read_study(
         return found.without_patient()
     audit.viewed(caller, found.audited)
     return found
-
-
-@router.post("/{study_instance_uid}/complete", status_code=HTTPStatus.ACCEPTED)
-def complete_study(
-    database: CurrentDatabase,
-    session: ReadingSession,
-    caller: CurrentCaller,
-    audit: CurrentAudit,
-    study_instance_uid: InstanceUid,
-) -> Release:
-    """Say that every image of the study has been sent, so that analysis starts without the quiet period.
-
-    Saying it again changes nothing. 409 when the study is not receiving.
-    """
-    try:
-        release = release_study(database, study_instance_uid, now())
-    except UnknownStudy:
-        raise HTTPException(HTTPStatus.NOT_FOUND, _UNKNOWN) from None
-    except NotReceiving as error:
-        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from error
-    audit.released(caller, audited_study(session, study_instance_uid))
-    return release
