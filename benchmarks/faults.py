@@ -24,12 +24,13 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 
 from benchmarks.report import Report
+from dicom_node.config import Config
 from dicom_node.database import AnalysisRow, Database, DeliveryRow, InstanceRow, ResultRow, SeriesRow, StudyRow, now
 from dicom_node.demo.node import Node
 from dicom_node.demo.phantoms import abdomen_ct
 from dicom_node.demo.processes import answers, free_port
 from dicom_node.domain import DeliveryState, StudyState
-from dicom_node.web.release import NotReceiving, UnknownStudy, release_study
+from dicom_node.web.actions import Action, NotPossible, Request, UnknownStudy, act
 
 MODEL = Path(__file__).parents[1] / "models" / "kidney_ct"
 PROCESSES = ("receiver", "worker", "web", "supervisor")
@@ -105,9 +106,10 @@ class Modality:
         self.studies.append(study)
         while True:
             try:
-                release_study(self._database, study, now())
+                request = Request(study, "benchmark", "", now())
+                act(Action.COMPLETE, request, Config(), self._database)
                 return
-            except (UnknownStudy, NotReceiving):
+            except (UnknownStudy, NotPossible):
                 return
             except sa.exc.OperationalError:
                 time.sleep(0.2)

@@ -11,7 +11,7 @@ from fastapi.templating import Jinja2Templates
 from dicom_node import __version__
 from dicom_node.config import Config
 from dicom_node.database import now
-from dicom_node.domain import StudyState
+from dicom_node.domain import ResultKind, StudyState
 from dicom_node.web import formatting
 from dicom_node.web.dimse_status import status_in_words
 
@@ -25,6 +25,7 @@ def create_templates(config: Config) -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"StudyState": StudyState, "ResultKind": ResultKind}
     environment.filters |= {
         "age": formatting.age,
         "clock": formatting.clock,
@@ -41,6 +42,6 @@ def create_templates(config: Config) -> Jinja2Templates:
 
     def always_there(request: Request) -> dict[str, Any]:
         caller = getattr(request.state, "caller", None)  # an address that leads nowhere is answered to anybody
-        return {"now": now(), "config": config, "version": __version__, "StudyState": StudyState, "me": caller}
+        return {"now": now(), "config": config, "version": __version__, "me": caller}
 
     return Jinja2Templates(env=environment, context_processors=[always_there])

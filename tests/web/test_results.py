@@ -9,6 +9,8 @@ from PIL import Image
 
 from dicom_node.config import Config
 from dicom_node.domain import ResultKind
+from dicom_node.results.structured_report import structured_report
+from tests.results import cases
 from tests.web.conftest import CAPTURE, REPORT, STUDY, Records, write_capture
 
 RESULTS = f"/studies/{STUDY}/results"
@@ -91,3 +93,23 @@ def test_path_that_leads_out_of_the_results_folder_is_not_served(
     records.result("2.25.666", str(secret) if absolute else "../secret.dcm")
 
     assert client.get(f"{RESULTS}/2.25.666.{ending}").status_code == 404
+
+
+def test_report_is_read_as_text(client: TestClient, config: Config) -> None:
+    stack, sources = cases.ct()
+    report = structured_report(cases.request(stack, sources, cases.finding(stack)))
+    report.save_as(config.results_folder / "report.dcm", enforce_file_format=True)
+
+    page = client.get(f"{RESULTS}/{REPORT}")
+
+    assert page.status_code == 200
+    for text in ("Imaging Measurement Report", "Algorithm Name", "93", "Not verified"):
+        assert text in page.text
+    assert client.get(f"{RESULTS}/{CAPTURE}").status_code == 404
+
+
+def test_report_that_is_broken_is_not_found_in_a_sentence(client: TestClient) -> None:
+    answer = client.get(f"{RESULTS}/{REPORT}")
+
+    assert answer.status_code == 404
+    assert "cannot be read" in answer.text

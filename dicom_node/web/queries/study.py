@@ -307,3 +307,22 @@ def audited_study(session: Session, study_instance_uid: str) -> AuditedStudy:
     if row is None:
         return AuditedStudy(study_instance_uid, "")
     return AuditedStudy(study_instance_uid, row.patient_id, row.accession_number)
+
+
+def instance_path(session: Session, study_instance_uid: str, sop_instance_uid: str) -> str | None:
+    """Where an instance of a study lies, relative to the instances folder; None where it is not held."""
+    return session.scalar(
+        sa.select(InstanceRow.path).where(
+            InstanceRow.sop_instance_uid == sop_instance_uid, InstanceRow.study_instance_uid == study_instance_uid
+        )
+    )
+
+
+def middle_instance_path(session: Session, study_instance_uid: str, series_instance_uid: str) -> str | None:
+    """Where the middle instance of a series lies, in the order of arrival; None where none is held."""
+    of_series = (
+        InstanceRow.series_instance_uid == series_instance_uid,
+        InstanceRow.study_instance_uid == study_instance_uid,
+    )
+    count = session.scalar(sa.select(sa.func.count()).where(*of_series)) or 0
+    return session.scalar(sa.select(InstanceRow.path).where(*of_series).order_by(InstanceRow.id).offset(count // 2))

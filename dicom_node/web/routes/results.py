@@ -1,4 +1,4 @@
-"""The result objects of a study: the DICOM file itself, and the secondary capture as a picture."""
+"""The result objects of a study: the DICOM file itself, the secondary capture as a picture, the report as text."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import OPERATORS, CurrentCaller
-from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession
+from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession, Templates
 from dicom_node.web.queries.study import audited_study, result_files
+from dicom_node.web.report_content import NotAReport, read_report
 from dicom_node.web.result_objects import NotAPicture, render_png, result_path
 
 router = APIRouter(prefix="/studies/{study_instance_uid}/results", dependencies=[OPERATORS])
@@ -52,6 +53,28 @@ def result_picture(
         return Response(render_png(path, frame), media_type="image/png")
     except NotAPicture as error:
         raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
+
+
+@router.get("/{sop_instance_uid}")
+def result_page(
+    request: Request,
+    session: ReadingSession,
+    config: CurrentConfig,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    templates: Templates,
+    study_instance_uid: InstanceUid,
+    sop_instance_uid: InstanceUid,
+) -> Response:
+    """A structured report, as text."""
+    path = _path(session, config, study_instance_uid, sop_instance_uid)
+    audit.viewed(caller, audited_study(session, study_instance_uid))
+    try:
+        report = read_report(path)
+    except NotAReport as error:
+        raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
+    context = {"report": report, "study_instance_uid": study_instance_uid, "sop_instance_uid": sop_instance_uid}
+    return templates.TemplateResponse(request, "report.html", context)
 
 
 def _path(session: Session, config: Config, study_instance_uid: str, sop_instance_uid: str) -> Path:
