@@ -79,7 +79,12 @@ class StudyRow(Base):
     __table_args__ = (
         sa.Index("studies_by_state", "state", "last_received_at"),
         sa.Index("studies_by_arrival", "last_received_at", "study_instance_uid"),
-        sa.Index("studies_by_accession_number", "accession_number"),
+        sa.Index("studies_by_source", "calling_ae_title", "last_received_at", "study_instance_uid"),
+        *(
+            # Whatever the collation of a PostgreSQL database, the beginning of a value is to be found by the index.
+            sa.Index(f"studies_by_{column}", column, postgresql_ops={column: "text_pattern_ops"})
+            for column in ("accession_number", "patient_id", "patient_name")
+        ),
     )
 
     study_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
@@ -249,7 +254,11 @@ class DeliveryRow(Base):
     """
 
     __tablename__ = "deliveries"
-    __table_args__ = (sa.UniqueConstraint("sop_instance_uid", "destination"), sa.Index("deliveries_by_state", "state"))
+    __table_args__ = (
+        sa.UniqueConstraint("sop_instance_uid", "destination"),
+        sa.Index("deliveries_by_state", "state"),
+        sa.Index("deliveries_by_destination", "destination", "delivered_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     sop_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("results.sop_instance_uid"))

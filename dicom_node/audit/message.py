@@ -36,6 +36,7 @@ APPLICATION_ACTIVITY = AuditCode("110100", "Application Activity")
 INSTANCES_ACCESSED = AuditCode("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED = AuditCode("110104", "DICOM Instances Transferred")
 EXPORT = AuditCode("110106", "Export")
+QUERY = AuditCode("110112", "Query")
 SECURITY_ALERT = AuditCode("110113", "Security Alert")
 USER_AUTHENTICATION = AuditCode("110114", "User Authentication")
 

@@ -20,9 +20,7 @@ from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
 from dicom_node.web.problems import install_problem_handlers
-from dicom_node.web.routes import health, instances, login, models, peers, results, studies
-from dicom_node.web.routes.api import actions as api_actions
-from dicom_node.web.routes.api import models as api_models
+from dicom_node.web.routes import health, instances, login, models, overview, peers, results, studies
 from dicom_node.web.routes.api import actions as api_actions
 from dicom_node.web.routes.api import models as api_models
 from dicom_node.web.routes.api import peers as api_peers
@@ -58,7 +56,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.audit = Audit(trail, config.node.ae_title)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (login, studies, instances, results, peers, models):
+    for page in (login, overview, studies, instances, results, peers, models):
         app.include_router(page.router, include_in_schema=False)
     for resource in (api_studies, api_actions, api_peers, api_refusals, api_models):
         app.include_router(resource.router, prefix="/api")

@@ -49,11 +49,13 @@ class Facts:
     disk: DiskSpace | None
     models_installed: bool
     workers: Sequence[WorkerState] = ()
+    receiver_answers: bool = True
 
 
 def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attention, ...]:
     """Everything that needs somebody, problems before warnings."""
     found = [
+        *_receiver(facts, config),
         *_disk(facts, config),
         *_settings(facts, config),
         *_work(facts, now),
@@ -87,6 +89,16 @@ def _disk(facts: Facts, config: Config) -> Iterator[Attention]:
         )
 
 
+def _receiver(facts: Facts, config: Config) -> Iterator[Attention]:
+    if not facts.receiver_answers:
+        yield Attention(
+            Severity.PROBLEM,
+            "The receiver does not answer, so nothing can be sent to this node.",
+            f"Check that 'dicom-node serve' or 'dicom-node receiver' runs here; its log has the cause. It listens on "
+            f"{config.receive.ports_in_words}.",
+        )
+
+
 def _settings(facts: Facts, config: Config) -> Iterator[Attention]:
     if not facts.models_installed:
         yield Attention(
@@ -110,14 +122,14 @@ def _work(facts: Facts, now: datetime) -> Iterator[Attention]:
             Severity.PROBLEM,
             f"Studies are not being taken up: the oldest has been queued for {age(queued_since, now)}.",
             "Check that a worker runs ('dicom-node worker') and read its log.",
-            f"/?state={StudyState.QUEUED}",
+            f"/studies?state={StudyState.QUEUED}",
         )
     if failed := facts.overview.ended.get(StudyState.FAILED, 0):
         yield Attention(
             Severity.PROBLEM,
             f"{_count(failed, 'study', 'studies')} of the last 24 hours failed.",
             "Each study's page names the cause.",
-            f"/?state={StudyState.FAILED}",
+            f"/studies?state={StudyState.FAILED}",
         )
 
 

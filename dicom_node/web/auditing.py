@@ -55,6 +55,10 @@ class Audit:
             self._views = {seen: when for seen, when in self._views.items() if at - when < SAME_VIEW} | {key: at}
         self._record(message.INSTANCES_ACCESSED, Action.READ, caller.name, caller.address, study=study)
 
+    def searched(self, caller: Caller, note: str) -> None:
+        """Patients' studies were searched for."""
+        self._record(message.QUERY, Action.EXECUTE, caller.name, caller.address, note=note)
+
     def downloaded(self, caller: Caller, study: AuditedStudy) -> None:
         """A result object was given out as a file."""
         self._record(message.EXPORT, Action.READ, caller.name, caller.address, study=study)

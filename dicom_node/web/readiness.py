@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from dicom_node.config import Config
 from dicom_node.database import Database, StudyRow
 from dicom_node.disk import DiskSpace, disk_space
 
+_LISTENS_SECONDS = 0.2
+
 
 def measured_disk(config: Config) -> DiskSpace | None:
     """The room on the disk of the data folder, None where the folder is not there."""
@@ -18,6 +21,18 @@ def measured_disk(config: Config) -> DiskSpace | None:
         return disk_space(config)
     except OSError:
         return None
+
+
+def receiver_answers(config: Config) -> bool:
+    """Whether something listens where the receiver of this machine does."""
+    receive = config.receive
+    host = "127.0.0.1" if receive.host in ("0.0.0.0", "::", "") else receive.host  # noqa: S104 - it is compared
+    port = receive.port if receive.plain or receive.tls is None else receive.tls.port
+    try:
+        with socket.create_connection((host, port), timeout=_LISTENS_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def readiness_problems(config: Config, database: Database) -> tuple[str, ...]:

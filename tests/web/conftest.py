@@ -258,6 +258,12 @@ def client(app: FastAPI) -> TestClient:
 
 
 @pytest.fixture(autouse=True)
+def receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver is another process, which these tests do not start."""
+    monkeypatch.setattr("dicom_node.web.routes.overview.receiver_answers", lambda _config: True)
+
+
+@pytest.fixture(autouse=True)
 def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Argon2 at its least cost: the tests are not about its strength."""
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -14,7 +14,16 @@ from dicom_node.web.queries.overview import Backlog, Overview
 
 NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
 WELL = Facts(
-    overview=Overview(in_progress={}, ended={}, turnaround_seconds=None, queued_since=None, backlogs=()),
+    overview=Overview(
+        in_progress={},
+        ended={},
+        turnaround=None,
+        queued_since=None,
+        last_received_at=None,
+        images_per_minute=0.0,
+        device=None,
+        backlogs=(),
+    ),
     refusals=0,
     disk=DiskSpace(100_000, 2048),
     models_installed=True,

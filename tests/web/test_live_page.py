@@ -70,15 +70,15 @@ def page(browser: Browser, server: uvicorn.Server, app: FastAPI, client: TestCli
 
 
 def test_study_appears_and_opens_without_reload(page: Page, records: Records) -> None:
-    page.goto("/")
+    page.goto("/studies")
     page.evaluate("window.sameDocument = true")
-    page.get_by_role("searchbox").fill("half-typed")
+    page.get_by_label("Accession number").fill("half-typed")
 
     records.whole_study()
     page.get_by_role("link", name="CT chest").wait_for(timeout=10_000)
 
     assert page.evaluate("window.sameDocument")
-    assert page.get_by_role("searchbox").input_value() == "half-typed"
+    assert page.get_by_label("Accession number").input_value() == "half-typed"
     page.get_by_role("link", name="CT chest").focus()
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="CT chest").wait_for()

@@ -6,7 +6,7 @@ import pytest
 
 from dicom_node.database import Database
 from dicom_node.domain import DeliveryState, StudyState
-from dicom_node.web.queries.overview import get_backlogs, get_overview
+from dicom_node.web.queries.overview import Turnaround, get_backlogs, get_overview
 from dicom_node.web.queries.refusals import count_refusals
 from dicom_node.web.queries.studies import Cursor
 from dicom_node.web.queries.study import get_study
@@ -34,12 +34,12 @@ def test_overview_counts_what_is_under_way_and_what_ended_lately(database: Datab
     records.study("1.4", state=StudyState.FAILED, age=3 * DAY)
 
     with database.reading() as session:
-        overview = get_overview(session, since=records.at - DAY, parked_since=records.at - DAY)
+        overview = get_overview(session, since=records.at - DAY, parked_since=records.at - DAY, at=records.at)
 
     assert overview.in_progress == {StudyState.QUEUED: 2}
     assert overview.ended == {StudyState.FAILED: 1}
     assert overview.queued_since == records.at - timedelta(hours=3)
-    assert overview.turnaround_seconds is None
+    assert overview.turnaround is None
 
 
 def test_turnaround_is_the_median_of_what_was_delivered(database: Database, records: Records) -> None:
@@ -52,9 +52,9 @@ def test_turnaround_is_the_median_of_what_was_delivered(database: Database, reco
     records.analysis("a9", "1.9", state=StudyState.FAILED, last_image_at=records.at)
 
     with database.reading() as session:
-        overview = get_overview(session, since=records.at - DAY, parked_since=records.at - DAY)
+        overview = get_overview(session, since=records.at - DAY, parked_since=records.at - DAY, at=records.at)
 
-    assert overview.turnaround_seconds == 12
+    assert overview.turnaround == Turnaround(median=12, percentile_95=500)
 
 
 def test_backlog_counts_by_destination_and_quotes_the_newest_answer(database: Database, records: Records) -> None:

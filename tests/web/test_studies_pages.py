@@ -89,13 +89,13 @@ def test_search_finds_by_start_of_accession_number_or_study_uid(
     records.study("1.2.10", accession_number="A100")
     records.study("1.2.20", accession_number="B200")
 
-    assert listed_uids(client.get("/", params={"q": search}).text) == ["1.2.20"]
+    assert listed_uids(client.get("/studies", params={"q": search}).text) == ["1.2.20"]
 
 
 def test_search_takes_wildcards_literally(client: TestClient, records: Records) -> None:
     records.study()
 
-    text = client.get("/", params={"q": "%"}).text
+    text = client.get("/studies", params={"q": "%"}).text
 
     assert listed_uids(text) == []
     assert "No study matches" in text
@@ -105,13 +105,13 @@ def test_filter_by_state(client: TestClient, records: Records) -> None:
     records.study("1.1", state=StudyState.FAILED)
     records.study("1.2")
 
-    assert listed_uids(client.get("/", params={"state": "failed"}).text) == ["1.1"]
-    assert len(listed_uids(client.get("/", params={"state": ""}).text)) == 2
+    assert listed_uids(client.get("/studies", params={"state": "failed"}).text) == ["1.1"]
+    assert len(listed_uids(client.get("/studies", params={"state": ""}).text)) == 2
 
 
 @pytest.mark.parametrize("query", ["state=lost", "before=nonsense", "q=" + "x" * 65])
 def test_wrong_query_is_explained_in_a_page(client: TestClient, query: str) -> None:
-    page = client.get(f"/?{query}")
+    page = client.get(f"/studies?{query}")
 
     assert page.status_code == 422
     assert "text/html" in page.headers["content-type"]
@@ -122,7 +122,7 @@ def test_older_studies_are_on_the_next_page(client: TestClient, records: Records
     for number in range(53):
         records.study(f"1.{number}", timedelta(minutes=number))
 
-    first = client.get("/").text
+    first = client.get("/studies").text
     older = re.search(r'href="([^"]+)">Older', first)
     assert older is not None
     second = client.get(older[1].replace("&amp;", "&")).text

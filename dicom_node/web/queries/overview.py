@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 
 import sqlalchemy as sa
@@ -13,6 +15,8 @@ from sqlalchemy.orm import Session
 from dicom_node.database import (
     AnalysisRow,
     DeliveryRow,
+    FindingRow,
+    InstanceRow,
     StudyRow,
 )
 from dicom_node.domain import DeliveryState, StudyState
@@ -20,6 +24,8 @@ from dicom_node.domain import DeliveryState, StudyState
 IN_PROGRESS = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING, StudyState.DELIVERING)
 
 _TURNAROUND_SAMPLE = 500
+_RATE_PERIOD = timedelta(minutes=5)
+_RATE_SAMPLE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +42,34 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Turnaround:
+    """Seconds from the last image of a study to its delivery: the median, and what 95 % stay below."""
+
+    median: float
+    percentile_95: float
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The node's work in figures. ``ended`` counts studies that arrived in the period asked for.
 
-    ``turnaround_seconds`` is the median from last image to delivered, None where nothing was delivered.
-    ``queued_since`` is the oldest moment at which a study still queued was queued.
+    ``turnaround`` is from last image to delivered, None where nothing was delivered. ``queued_since`` is the oldest
+    moment at which a study still queued was queued, ``images_per_minute`` of the last minutes, ``device`` what the
+    latest reading ran on, None before there was one.
     """
 
     in_progress: dict[StudyState, int]
     ended: dict[StudyState, int]
-    turnaround_seconds: float | None
+    turnaround: Turnaround | None
     queued_since: datetime | None
+    last_received_at: datetime | None
+    images_per_minute: float
+    device: str | None
     backlogs: tuple[Backlog, ...]
 
 
-def get_overview(session: Session, *, since: datetime, parked_since: datetime) -> Overview:
-    """The node's work in figures, of what ended at or after ``since``."""
+def get_overview(session: Session, *, since: datetime, parked_since: datetime, at: datetime) -> Overview:
+    """The node's work in figures ``at`` a moment, of what ended at or after ``since``."""
     in_progress = session.execute(
         sa.select(StudyRow.state, sa.func.count(), sa.func.min(StudyRow.state_changed_at))
         .where(StudyRow.state.in_(IN_PROGRESS))
@@ -62,22 +80,41 @@ def get_overview(session: Session, *, since: datetime, parked_since: datetime) -
     return Overview(
         in_progress={state: count for state, count, _ in in_progress},
         ended={state: count for state, count in arrived.items() if state not in IN_PROGRESS},
-        turnaround_seconds=_turnaround(session, since),
+        turnaround=_turnaround(session, since),
         queued_since=next((oldest for state, _, oldest in in_progress if state is StudyState.QUEUED), None),
+        last_received_at=session.scalar(
+            sa.select(StudyRow.last_received_at).order_by(StudyRow.last_received_at.desc()).limit(1)
+        ),
+        images_per_minute=_images_per_minute(session, at),
+        device=session.scalar(sa.select(FindingRow.device).order_by(FindingRow.id.desc()).limit(1)),
         backlogs=get_backlogs(session, parked_since=parked_since),
     )
 
 
-def _turnaround(session: Session, since: datetime) -> float | None:
+def _images_per_minute(session: Session, at: datetime) -> float:
+    """Of the last ``_RATE_PERIOD``; from the newest ``_RATE_SAMPLE`` images, where these came in less."""
+    newest = sa.select(InstanceRow.received_at).order_by(InstanceRow.id.desc()).limit(_RATE_SAMPLE)
+    received = [moment for moment in session.scalars(newest) if at - moment <= _RATE_PERIOD]
+    period = at - received[-1] if len(received) == _RATE_SAMPLE else _RATE_PERIOD
+    return len(received) / max(period.total_seconds(), 1.0) * 60
+
+
+def _turnaround(session: Session, since: datetime) -> Turnaround | None:
     query = (
         sa.select(AnalysisRow.last_image_at, AnalysisRow.finished_at)
         .join(StudyRow, StudyRow.latest_analysis_id == AnalysisRow.analysis_id)
-        .where(StudyRow.last_received_at >= since, AnalysisRow.state == StudyState.DELIVERED)
+        .where(
+            StudyRow.last_received_at >= since,
+            AnalysisRow.state == StudyState.DELIVERED,
+            AnalysisRow.asked_again_at.is_(None),
+        )
         .order_by(StudyRow.last_received_at.desc())
         .limit(_TURNAROUND_SAMPLE)
     )
-    seconds = [(finished - last).total_seconds() for last, finished in session.execute(query) if finished]
-    return median(seconds) if seconds else None
+    seconds = sorted((finished - last).total_seconds() for last, finished in session.execute(query) if finished)
+    if not seconds:
+        return None
+    return Turnaround(median(seconds), seconds[max(0, math.ceil(0.95 * len(seconds)) - 1)])
 
 
 def get_backlogs(session: Session, *, parked_since: datetime) -> tuple[Backlog, ...]:
@@ -116,3 +153,14 @@ def get_backlogs(session: Session, *, parked_since: datetime) -> tuple[Backlog, 
         )
         for row, count, study_instance_uid in session.execute(query)
     )
+
+
+def last_deliveries(session: Session, destinations: Sequence[str]) -> dict[str, datetime | None]:
+    """When each destination last accepted something."""
+    if not destinations:
+        return {}
+    newest = [
+        sa.select(sa.func.max(DeliveryRow.delivered_at)).where(DeliveryRow.destination == name).scalar_subquery()
+        for name in destinations
+    ]
+    return dict(zip(destinations, session.execute(sa.select(*newest)).one(), strict=True))

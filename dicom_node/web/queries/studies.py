@@ -11,11 +11,16 @@ from typing import Protocol, Self
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import FindingRow, SeriesRow, StudyRow, UtcDateTime
+from dicom_node.database import DecisionRow, FindingRow, SeriesRow, StudyRow, UtcDateTime
 from dicom_node.domain import Evaluation, StudyState
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+_LAST = "\U0010ffff"
+_SELECTIVE, _SELECTIVE_UID = 4, 25  # characters; every UID of a hospital begins alike
+WINDOW = 5000
+"""How many studies are looked through at most for what no index answers."""
 _TELLING_FIRST = (Evaluation.PRESENT, Evaluation.INDETERMINATE, Evaluation.ABSENT)
 
 
@@ -76,33 +81,124 @@ class StudyPage:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class StudyFilter:
+    """Which studies are wanted; what is empty does not matter.
+
+    ``search`` is the start of an accession number or of a Study Instance UID, ``patient`` of a patient's name or ID,
+    for roles that see patients only. ``received_from`` and ``received_before`` bound the last arrival. ``model`` has
+    read a series in the latest analysis; ``modality`` is of one of the series.
+    """
+
+    search: str = ""
+    patient: str = ""
+    state: StudyState | None = None
+    source: str = ""
+    modality: str = ""
+    model: str = ""
+    received_from: datetime | None = None
+    received_before: datetime | None = None
+
+
 def list_studies(
-    session: Session,
-    *,
-    search: str = "",
-    state: StudyState | None = None,
-    before: Cursor | None = None,
-    limit: int = 50,
+    session: Session, wanted: StudyFilter | None = None, *, before: Cursor | None = None, limit: int = 50
 ) -> StudyPage:
-    """Studies by arrival, newest first; ``search`` is the start of an accession number or Study Instance UID."""
-    query = sa.select(StudyRow).order_by(StudyRow.last_received_at.desc(), StudyRow.study_instance_uid.desc())
-    if search:
-        query = query.where(
-            StudyRow.accession_number.istartswith(search, autoescape=True)
-            | StudyRow.study_instance_uid.startswith(search, autoescape=True)
-        )
-    if state is not None:
-        query = query.where(StudyRow.state == state)
+    """Studies by arrival, newest first.
+
+    What an index answers is asked of the index. Any other combination is looked for among the next ``WINDOW`` studies,
+    so that no question reads the whole table: such a page may hold fewer than ``limit`` studies, even none, and still
+    have a next one.
+    """
+    wanted = wanted or StudyFilter()
+    arrived = _arrived(wanted, before)
+    conditions = _conditions(wanted, session.get_bind().dialect.name)
+    order = (StudyRow.last_received_at.desc(), StudyRow.study_instance_uid.desc())
+    windowed = bool(conditions) and not _has_index(wanted)
+    if windowed:
+        window = sa.select(StudyRow.study_instance_uid).where(*arrived).order_by(*order).limit(WINDOW).subquery()
+        query = sa.select(StudyRow).join(window, window.c.study_instance_uid == StudyRow.study_instance_uid)
+    else:
+        query = sa.select(StudyRow).where(*arrived)
+    rows = session.scalars(query.where(*conditions).order_by(*order).limit(limit + 1)).all()
+    shown = rows[:limit]
+    following = _cursor_of(shown[-1]) if len(rows) > limit else None
+    if windowed and following is None:
+        last = session.scalars(sa.select(StudyRow).where(*arrived).order_by(*order).offset(WINDOW - 1).limit(1)).first()
+        following = _cursor_of(last) if last is not None else None
+    return StudyPage(_summaries(session, shown), str(following) if following else None)
+
+
+def _cursor_of(row: StudyRow) -> Cursor:
+    return Cursor(row.last_received_at, row.study_instance_uid)
+
+
+def _arrived(wanted: StudyFilter, before: Cursor | None) -> list[sa.ColumnElement[bool]]:
+    """When the studies arrived; always bounded, so that the database enters its index by a value."""
+    latest = wanted.received_before or _FOREVER
+    found = [StudyRow.last_received_at < latest]
+    if wanted.received_from is not None:
+        found.append(StudyRow.last_received_at >= wanted.received_from)
     if before is not None:
-        query = query.where(
+        found.append(
             sa.tuple_(StudyRow.last_received_at, StudyRow.study_instance_uid)
             < sa.tuple_(sa.literal(before.last_received_at, UtcDateTime()), sa.literal(before.study_instance_uid))
         )
-    rows = session.scalars(query.limit(limit + 1)).all()
-    shown = rows[:limit]
-    modalities = _modalities(session, [row.study_instance_uid for row in shown])
-    findings = _finding_summaries(session, [row.latest_analysis_id for row in shown if row.latest_analysis_id])
-    studies = tuple(
+    return found
+
+
+def _conditions(wanted: StudyFilter, dialect: str) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.search:
+        column = StudyRow.study_instance_uid if _is_uid(wanted.search) else StudyRow.accession_number
+        found.append(_starts_with([column], wanted.search, dialect))
+    if wanted.patient:
+        found.append(_starts_with([StudyRow.patient_id, StudyRow.patient_name], wanted.patient, dialect))
+    if wanted.state is not None:
+        found.append(StudyRow.state == wanted.state)
+    if wanted.source:
+        found.append(StudyRow.calling_ae_title == wanted.source)
+    if wanted.modality:
+        found.append(
+            sa.exists().where(
+                SeriesRow.study_instance_uid == StudyRow.study_instance_uid, SeriesRow.modality == wanted.modality
+            )
+        )
+    if wanted.model:
+        found.append(
+            sa.exists().where(DecisionRow.analysis_id == StudyRow.latest_analysis_id, DecisionRow.model == wanted.model)
+        )
+    return found
+
+
+def _has_index(wanted: StudyFilter) -> bool:
+    """Whether an index leads to the few studies that match, or to them in the order that is wanted."""
+    least = _SELECTIVE_UID if _is_uid(wanted.search) else _SELECTIVE
+    if len(wanted.search) >= least or len(wanted.patient) >= _SELECTIVE:
+        return True
+    others = (wanted.search, wanted.patient, wanted.modality, wanted.model)
+    return not any(others) and (wanted.state is None) != (not wanted.source)
+
+
+def _is_uid(text: str) -> bool:
+    return "." in text and text.replace(".", "").isdecimal()
+
+
+def _starts_with(
+    columns: Sequence[sa.orm.InstrumentedAttribute[str]], text: str, dialect: str
+) -> sa.ColumnElement[bool]:
+    """As typed, in upper and in title case, which is how the values are written; each a range of the index."""
+    starts = {text, text.upper(), text.title()}
+    if dialect == "sqlite":  # whose LIKE ignores case, and the index with it
+        return sa.or_(
+            *(sa.and_(column >= text, column < text + _LAST) for column in columns for text in sorted(starts))
+        )
+    return sa.or_(*(column.startswith(text, autoescape=True) for column in columns for text in sorted(starts)))
+
+
+def _summaries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudySummary, ...]:
+    modalities = _modalities(session, [row.study_instance_uid for row in rows])
+    findings = _finding_summaries(session, [row.latest_analysis_id for row in rows if row.latest_analysis_id])
+    return tuple(
         StudySummary(
             study_instance_uid=row.study_instance_uid,
             accession_number=row.accession_number,
@@ -116,10 +212,8 @@ def list_studies(
             reason=row.reason,
             findings=findings[row.latest_analysis_id or ""],
         )
-        for row in shown
+        for row in rows
     )
-    more = len(rows) > limit
-    return StudyPage(studies, str(Cursor(shown[-1].last_received_at, shown[-1].study_instance_uid)) if more else None)
 
 
 def _modalities(session: Session, study_uids: Sequence[str]) -> dict[str, tuple[str, ...]]:

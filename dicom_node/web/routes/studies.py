@@ -1,4 +1,4 @@
-"""The pages of studies: the overview with the list, and one study."""
+"""The pages of studies: the list, and one study with what may be done with it."""
 
 from __future__ import annotations
 
@@ -9,63 +9,54 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dicom_node.database import now
-from dicom_node.domain import Role, StudyState
-from dicom_node.liveness import known_workers
+from dicom_node.domain import Role
 from dicom_node.web.acting import Acting
 from dicom_node.web.actions import MOST_REASON, Action
-from dicom_node.web.attention import PARKED_PERIOD, PERIOD, Facts, what_is_wrong
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.choices import choices
-from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Search, State, Templates
-from dicom_node.web.queries.overview import get_overview
-from dicom_node.web.queries.refusals import count_refusals
+from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Templates, Wanted
 from dicom_node.web.queries.studies import Cursor, list_studies
 from dicom_node.web.queries.study import Decision, get_study, result_files
-from dicom_node.web.readiness import measured_disk
 from dicom_node.web.result_objects import number_of_frames, result_path
+
+_MODALITIES = ("CR", "CT", "DX", "MG", "MR", "NM", "OT", "PT", "SM", "US", "XA")
 
 router = APIRouter()
 
 
-@router.get("/")
-def overview(
+@router.get("/studies")
+def study_list(
     request: Request,
     session: ReadingSession,
     config: CurrentConfig,
     templates: Templates,
-    q: Search = "",
-    state: State = None,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    wanted: Wanted,
     before: Before = None,
 ) -> Response:
-    """What needs somebody, the node's work in figures, and the studies, newest first."""
-    at = now()
-    figures = get_overview(session, since=at - PERIOD, parked_since=at - PARKED_PERIOD)
-    facts = Facts(
-        overview=figures,
-        refusals=count_refusals(session, at - PERIOD),
-        disk=measured_disk(config),
-        models_installed=any(config.node.models_folder.glob("*/configs/node.yaml")),
-        workers=known_workers(session)[0],
-    )
-    page = list_studies(session, search=q, state=state, before=Cursor.parse(before) if before else None)
+    """The studies that match, newest first, a page at a time."""
+    if wanted.patient:
+        audit.searched(caller, f"studies of a patient whose name or ID begins with {wanted.patient!r}")
+    page = list_studies(session, wanted, before=Cursor.parse(before) if before else None)
 
-    def here(**changes: str | StudyState | None) -> str:
-        query = {"q": q, "state": state, "before": before} | changes
-        return "/?" + urlencode({name: value for name, value in query.items() if value})
+    def here(**changes: str | None) -> str:
+        query = dict(request.query_params) | {"before": before} | changes
+        return "/studies?" + urlencode({name: value for name, value in query.items() if value})
 
     context = {
-        "attention": what_is_wrong(facts, config, at),
-        "figures": figures,
-        "disk": facts.disk,
         "page": page,
-        "search": q,
-        "state": state,
+        "wanted": wanted,
+        "query": request.query_params,
+        "filtered": any(value for name, value in request.query_params.items() if name != "before"),
         "before": before,
         "here": here,
+        "sources": sorted({peer.ae_title for peer in config.peers if peer.sends}),
+        "models": sorted(path.parents[1].name for path in config.node.models_folder.glob("*/configs/node.yaml")),
+        "modalities": _MODALITIES,
     }
-    return templates.TemplateResponse(request, "overview.html", context)
+    return templates.TemplateResponse(request, "studies.html", context)
 
 
 @router.get("/studies/{study_instance_uid}")

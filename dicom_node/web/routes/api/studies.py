@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException
 
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
-from dicom_node.web.dependencies import Before, InstanceUid, Limit, ReadingSession, Search, State
+from dicom_node.web.dependencies import Before, InstanceUid, Limit, ReadingSession, Wanted
 from dicom_node.web.problems import PROBLEM_RESPONSES
 from dicom_node.web.queries.studies import Cursor, StudyPage, list_studies
 from dicom_node.web.queries.study import StudyDetail, get_study
@@ -20,10 +20,20 @@ _UNKNOWN = "The node holds no study with this UID."
 
 @router.get("")
 def read_studies(
-    session: ReadingSession, q: Search = "", state: State = None, before: Before = None, limit: Limit = 50
+    session: ReadingSession,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    wanted: Wanted,
+    before: Before = None,
+    limit: Limit = 50,
 ) -> StudyPage:
-    """Studies by arrival, newest first. Pass ``next`` as ``before`` to get the page that follows."""
-    return list_studies(session, search=q, state=state, before=Cursor.parse(before) if before else None, limit=limit)
+    """Studies by arrival, newest first. Pass ``next`` as ``before`` to get the page that follows.
+
+    Where several filters are combined, a page may hold fewer studies than asked for and still have a next one.
+    """
+    if wanted.patient:
+        audit.searched(caller, f"studies of a patient whose name or ID begins with {wanted.patient!r}")
+    return list_studies(session, wanted, before=Cursor.parse(before) if before else None, limit=limit)
 
 
 @router.get("/{study_instance_uid}")
