@@ -28,7 +28,9 @@ def three(records: Records) -> None:
     records.decision("Read.", model="lung_ct", series="1.1.1", analysis="a1")
     records.study("1.2", timedelta(days=2), calling_ae_title="CT1", patient_id="P-2", patient_name="Roe^Max")
     records.series("1.2.1", "1.2", modality="MR")
-    records.study("1.3", timedelta(days=1), calling_ae_title="XR", state=StudyState.FAILED, patient_id="Q-3", patient_name="")
+    records.study(
+        "1.3", timedelta(days=1), calling_ae_title="XR", state=StudyState.FAILED, patient_id="Q-3", patient_name=""
+    )
     records.series("1.3.1", "1.3", modality="DX")
 
 
