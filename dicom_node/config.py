@@ -264,6 +264,8 @@ class WebSection(_Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     predict: bool = False
+    stow: bool = False
+    maximum_stow_requests: Annotated[int, Field(ge=1, le=100)] = 8
     tls: WebTls | None = None
     session_hours: Annotated[float, Field(gt=0, le=7 * 24)] = 12.0
     maximum_request_megabytes: Annotated[int, Field(ge=1, le=4096)] = 64

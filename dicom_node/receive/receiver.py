@@ -17,11 +17,11 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association as DicomAssociation
 
 from dicom_node.config import Config
-from dicom_node.disk import disk_space
 from dicom_node.domain import Association
 from dicom_node.receive.admission import admit, admit_connection
 from dicom_node.receive.commitment import CommitmentRegister, on_action, on_event_report
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.receive.free_space import check_free_space
 from dicom_node.receive.incoming import IncomingFile, file_meta
 from dicom_node.receive.refusal import Reason, Refused
 from dicom_node.receive.server import serve
@@ -179,7 +179,7 @@ class Receiver:
                 raise Refused(Reason.DAMAGED, "the request carries no data set")
             if file.refusal is not None:
                 raise file.refusal
-            self._check_free_space()
+            check_free_space(self._config)
             self._sink.accept(file.path, association)
         except Refused as error:
             refusal = error
@@ -193,17 +193,6 @@ class Receiver:
                 file.discard()
         self._refusals.record(association, refusal.reason, refusal.text, uid)
         return _failure(refusal)
-
-    def _check_free_space(self) -> None:
-        try:
-            disk = disk_space(self._config)
-        except OSError as error:
-            raise Refused(Reason.STORE_FAILED, f"the data folder is gone: {error.strerror}") from error
-        if disk.is_short:
-            raise Refused(
-                Reason.DISK_FULL,
-                f"disk almost full: {disk.free_megabytes} MB free, {disk.needed_megabytes} MB needed",
-            )
 
 
 def _as_uid(value: object) -> str:

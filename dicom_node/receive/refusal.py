@@ -6,11 +6,13 @@ from enum import IntEnum, StrEnum
 
 
 class StoreStatus(IntEnum):
-    """C-STORE failure statuses (PS3.4 B.2.3)."""
+    """C-STORE failure statuses (PS3.4 B.2.3), and those that STOW-RS has beside them (PS3.18 I.2.2)."""
 
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
     CANNOT_UNDERSTAND = 0xC000
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
 
 
 class Reason(StrEnum):
@@ -35,6 +37,8 @@ class Reason(StrEnum):
     DAMAGED = "damaged"
     UID_CONFLICT = "uid-conflict"
     INTERNAL_ERROR = "internal-error"
+    SOP_CLASS_NOT_ACCEPTED = "sop-class-not-accepted"
+    SYNTAX_NOT_ACCEPTED = "transfer-syntax-not-accepted"
 
     @property
     def status(self) -> StoreStatus | None:
@@ -51,6 +55,8 @@ _STATUSES = {
     Reason.DAMAGED: StoreStatus.CANNOT_UNDERSTAND,
     Reason.UID_CONFLICT: StoreStatus.CANNOT_UNDERSTAND,
     Reason.INTERNAL_ERROR: StoreStatus.CANNOT_UNDERSTAND,
+    Reason.SOP_CLASS_NOT_ACCEPTED: StoreStatus.SOP_CLASS_NOT_SUPPORTED,
+    Reason.SYNTAX_NOT_ACCEPTED: StoreStatus.TRANSFER_SYNTAX_NOT_SUPPORTED,
 }
 
 

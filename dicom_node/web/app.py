@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ from dicom_node.database import Database
 from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
+from dicom_node.web.intake import Intake
 from dicom_node.web.problems import install_problem_handlers
-from dicom_node.web.routes import health, instances, login, models, overview, peers, results, studies
+from dicom_node.web.routes import dicom_web, health, instances, login, models, overview, peers, results, studies
 from dicom_node.web.routes.api import actions as api_actions
 from dicom_node.web.routes.api import models as api_models
 from dicom_node.web.routes.api import peers as api_peers
@@ -31,6 +33,9 @@ from dicom_node.web.templating import create_templates
 
 if TYPE_CHECKING:
     from dicom_node.inference.models import Models
+
+STREAMED = (f"{dicom_web.STOW_PREFIX}/",)
+"""Addresses whose bodies may be of any size: they go to files as they come."""
 
 
 def create_app(config: Config, database: Database, predicting: Models | None = None) -> FastAPI:
@@ -54,6 +59,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.throttle = Throttle()
     trail = AuditTrail(config.audit_folder, config.node.ae_title, config.audit.syslog)
     app.state.audit = Audit(trail, config.node.ae_title)
+    app.state.intake = Intake(config, database)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
     for page in (login, overview, studies, instances, results, peers, models):
@@ -62,9 +68,12 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
         app.include_router(resource.router, prefix="/api")
     if predicting is not None:
         _offer_predictions(app, predicting)
+    if config.web.stow:
+        app.state.stow_slots = asyncio.Semaphore(config.web.maximum_stow_requests)
+        app.include_router(dicom_web.router)
     app.include_router(health.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.add_middleware(BodyLimit, maximum_bytes=config.web.maximum_request_megabytes << 20)
+    app.add_middleware(BodyLimit, maximum_bytes=config.web.maximum_request_megabytes << 20, streamed=STREAMED)
     app.add_middleware(SecurityHeaders)
     return app
 

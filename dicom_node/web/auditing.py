@@ -76,6 +76,10 @@ class Audit:
         """A reader said of a finding whether it is right."""
         self._record(message.INSTANCES_ACCESSED, Action.UPDATE, caller.name, caller.address, study=study, note=note)
 
+    def stored(self, caller: Caller, study: AuditedStudy) -> None:
+        """Objects of a study were sent to the node over HTTP, and kept."""
+        self._record(message.INSTANCES_TRANSFERRED, Action.CREATE, caller.name, caller.address, study=study)
+
     def _record(
         self,
         event: AuditCode,

@@ -11,22 +11,31 @@ from dicom_node.web.problems import problem
 
 
 class BodyLimit:
-    """ASGI middleware: no body above ``maximum_bytes`` reaches memory or a temporary file."""
+    """ASGI middleware: no body above ``maximum_bytes`` reaches memory or a temporary file.
 
-    def __init__(self, app: ASGIApp, maximum_bytes: int) -> None:
+    What is sent to addresses that begin with ``streamed`` is taken piece by piece, and limited there; a signed request
+    is not, since its signature is of the whole body.
+    """
+
+    def __init__(self, app: ASGIApp, maximum_bytes: int, streamed: tuple[str, ...] = ()) -> None:
         self._app = app
         self._maximum = maximum_bytes
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        signed = any(name == b"signature-input" for name, _ in scope["headers"])
+        if not signed and scope["path"].startswith(self._streamed):
+            await self._app(scope, receive, send)
+            return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not announced.isdigit() or int(announced) > self._maximum:
             await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)(scope, receive, send)
             return
-        if any(name == b"signature-input" for name, _ in scope["headers"]):
+        if signed:
             await self._serve_signed(scope, receive, send)
             return
         held = 0

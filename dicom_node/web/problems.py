@@ -56,7 +56,7 @@ def install_problem_handlers(app: FastAPI, templates: Jinja2Templates) -> None:
     """Answer every error of ``app`` in the form its caller reads, without a stack trace."""
 
     def answer(request: Request, status: int, detail: str) -> Response:
-        if request.url.path.startswith("/api/"):
+        if request.url.path.startswith(("/api/", "/dicom-web/")):
             return problem(status, detail)
         if status == HTTPStatus.UNAUTHORIZED and request.method == "GET" and "hx-request" not in request.headers:
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -107,6 +107,14 @@ def _of_objects(config: Config) -> dict[Reason, Advice]:
             "The object is damaged, or was cut short on its way.",
             "Send it again; if that repeats, check the file at the source, for instance with dciodvfy.",
         ),
+        Reason.SOP_CLASS_NOT_ACCEPTED: Advice(
+            "It was sent over HTTP, and is of a kind that the node does not keep.",
+            "Leave such objects out at the sender.",
+        ),
+        Reason.SYNTAX_NOT_ACCEPTED: Advice(
+            "It was sent over HTTP in a compression that the node does not read.",
+            "Let the sender send another transfer syntax.",
+        ),
         Reason.INTERNAL_ERROR: Advice(
             "The node met something unforeseen.", "The receiver's log has the details for a bug report."
         ),
