@@ -33,6 +33,7 @@ class Outcome(IntEnum):
 
 
 APPLICATION_ACTIVITY = AuditCode("110100", "Application Activity")
+AUDIT_LOG_USED = AuditCode("110101", "Audit Log Used")
 INSTANCES_ACCESSED = AuditCode("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED = AuditCode("110104", "DICOM Instances Transferred")
 EXPORT = AuditCode("110106", "Export")

@@ -22,8 +22,23 @@ from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
 from dicom_node.web.intake import Intake
 from dicom_node.web.problems import install_problem_handlers
-from dicom_node.web.routes import dicom_web, health, instances, login, models, overview, peers, results, studies
+from dicom_node.web.routes import (
+    access,
+    audit,
+    dicom_web,
+    health,
+    instances,
+    login,
+    models,
+    overview,
+    peers,
+    results,
+    studies,
+)
+from dicom_node.web.routes.api import access as api_access
 from dicom_node.web.routes.api import actions as api_actions
+from dicom_node.web.routes.api import audit as api_audit
+from dicom_node.web.routes.api import commitments as api_commitments
 from dicom_node.web.routes.api import models as api_models
 from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
@@ -62,9 +77,18 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.intake = Intake(config, database)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (login, overview, studies, instances, results, peers, models):
+    for page in (login, overview, studies, instances, results, peers, models, audit, access):
         app.include_router(page.router, include_in_schema=False)
-    for resource in (api_studies, api_actions, api_peers, api_refusals, api_models):
+    for resource in (
+        api_studies,
+        api_actions,
+        api_peers,
+        api_refusals,
+        api_commitments,
+        api_models,
+        api_audit,
+        api_access,
+    ):
         app.include_router(resource.router, prefix="/api")
     if predicting is not None:
         _offer_predictions(app, predicting)

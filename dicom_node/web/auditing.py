@@ -46,6 +46,21 @@ class Audit:
             note="own password changed",
         )
 
+    def access_changed(self, caller: Caller, note: str) -> None:
+        """An administrator changed who may come in, or as what."""
+        self._record(
+            message.SECURITY_ALERT,
+            Action.EXECUTE,
+            caller.name,
+            caller.address,
+            message.USER_SECURITY_ATTRIBUTES_CHANGED,
+            note=note,
+        )
+
+    def trail_read(self, caller: Caller) -> None:
+        """Somebody read the audit trail."""
+        self._record(message.AUDIT_LOG_USED, Action.READ, caller.name, caller.address)
+
     def viewed(self, caller: Caller, study: AuditedStudy) -> None:
         """A patient's study was shown; within ``SAME_VIEW`` the same again is no new event."""
         at, key = now(), (caller.name, caller.address, study.study_instance_uid)

@@ -128,3 +128,6 @@ def needs(role: Role) -> Callable[[Caller], None]:
 
 OPERATORS = Depends(needs(Role.OPERATOR))
 """For routes that show a patient; those that change something need an operator anyway."""
+
+ADMINISTRATORS = Depends(needs(Role.ADMIN))
+"""For routes that show or change who may do what."""
