@@ -16,6 +16,7 @@ from dicom_node.access_commands import keys, users
 from dicom_node.config import Config, ConfigurationError, Peer, config_path
 from dicom_node.console import ConfigOption, console, errors, fail, read_config
 from dicom_node.domain import DeliveryState
+from dicom_node.fetch_commands import fetch
 from dicom_node.worker_commands import workers
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(users, name="user")
 app.add_typer(keys, name="apikey")
 app.add_typer(workers, name="workers")
+app.command()(fetch)
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@]+):(?P<port>\d{1,5})")
 

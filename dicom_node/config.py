@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 import yaml
+from croniter import croniter
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
+from pydicom.datadict import tag_for_keyword
 
 from dicom_node.domain import ResultKind
 from dicom_node.manifest import Condition
@@ -258,6 +260,34 @@ class RetentionSection(_Section):
     refusal_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
 
 
+class FetchRule(_Section):
+    """Studies that a peer is asked for at certain times, since it does not send them by itself.
+
+    ``at`` is a cron expression of five fields, in the machine's local time; ``matching`` are further keys of C-FIND.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    from_: Annotated[str, Field(alias="from")]
+    at: str
+    days_ago: Annotated[int, Field(ge=0, le=30)] = 1
+    modalities: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")], ...] = ()
+    matching: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("at")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        if len(value.split()) != 5 or not croniter.is_valid(value):
+            raise ValueError(f"{value!r} is no cron expression of five fields, such as '0 5 * * *'")
+        return value
+
+    @field_validator("matching")
+    @classmethod
+    def _keys_of_a_study(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(keyword for keyword in value if tag_for_keyword(keyword) is None):
+            raise ValueError(f"no DICOM keyword: {', '.join(unknown)}")
+        return value
+
+
 class WebSection(_Section):
     """The status page."""
 
@@ -296,6 +326,7 @@ class Config(BaseSettings):
     retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
     audit: AuditSection = AuditSection()
+    fetch: tuple[FetchRule, ...] = ()
     peers: tuple[Peer, ...] = ()
 
     @classmethod
@@ -319,6 +350,17 @@ class Config(BaseSettings):
         if self.receive.senders != "any" and not any(peer.sends for peer in self.peers):
             mode = self.receive.senders
             raise ValueError(f"receive.senders is '{mode}' but no peer has 'sends: true': nobody could send")
+        return self
+
+    @model_validator(mode="after")
+    def _fetched_from_peers(self) -> Self:
+        names = [rule.name for rule in self.fetch]
+        if len(set(names)) < len(names):
+            raise ValueError("names of fetch rules must differ")
+        known = {peer.name for peer in self.peers if peer.dicomweb is None}
+        for rule in self.fetch:
+            if rule.from_ not in known:
+                raise ValueError(f"fetch rule {rule.name} names {rule.from_!r}, which is no DICOM peer")
         return self
 
     @model_validator(mode="after")
@@ -461,8 +503,8 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys allowed in the section at ``location``."""
     section: type[BaseModel] = Config
     for part in location:
-        if part == "peers":
-            section = Peer
+        if part in ("peers", "fetch"):
+            section = Peer if part == "peers" else FetchRule
         elif isinstance(part, str):
             annotation = section.model_fields[part].annotation
             if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

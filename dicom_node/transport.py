@@ -23,6 +23,16 @@ STORAGE_COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")
 """Its one well-known SOP instance (PS3.4 J.3.5)."""
 
 
+QUERY_STUDIES = UID("1.2.840.10008.5.1.4.1.2.2.1")
+"""Study Root Query/Retrieve Information Model - FIND (PS3.4 C.6.2)."""
+
+MOVE_STUDIES = UID("1.2.840.10008.5.1.4.1.2.2.2")
+"""Study Root Query/Retrieve Information Model - MOVE."""
+
+GET_STUDIES = UID("1.2.840.10008.5.1.4.1.2.2.3")
+"""Study Root Query/Retrieve Information Model - GET."""
+
+
 def identify(entity: AE) -> None:
     """Negotiate under the node's own implementation class UID and version name (PS3.7 D.3.3.2)."""
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID

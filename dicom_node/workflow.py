@@ -57,6 +57,7 @@ from dicom_node.lifecycle.inputs import features_of, save_input
 from dicom_node.liveness import Liveness
 from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.passing import in_words, passes, patiently, taken_up_again
+from dicom_node.pulling import FetchWorkflow
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
@@ -78,6 +79,7 @@ change of steps that older pending workflows could not follow."""
 
 ANALYSE_QUEUE = "analyse"
 DELIVER_QUEUE = "deliver"
+FETCH_QUEUE = "fetch"
 _LOOK_SECONDS = {False: 0.02, True: 0.2}
 _ANALYSE_POLL_SECONDS = {False: 0.05, True: 0.2}
 _DELIVER_POLL_SECONDS = 0.5
@@ -509,10 +511,12 @@ class StudyWatcher:
         database: Database,
         begin: Callable[[str, str, int, int], None],
         commitments: CommitmentWorkflow,
+        fetches: FetchWorkflow,
     ) -> None:
         self._config = config
         self._settings = config.completeness
         self._commitments = commitments
+        self._fetches = fetches
         self._database = database
         self._begin = begin
         self._stopping = threading.Event()
@@ -536,6 +540,7 @@ class StudyWatcher:
                 if time.monotonic() >= next_burial:
                     self.end_dead()
                     self._commitments.look()
+                    self._fetches.look()
                     next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
             except Exception as error:  # nothing but this thread begins analyses: it must outlive whatever happens
                 if passes(error):
@@ -619,7 +624,8 @@ class Worker:
         self._stopping = threading.Event()
         self._workflow = StudyWorkflow(config, database, self._models, self._stopping)
         self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
-        self._watcher = StudyWatcher(config, database, self._begin, self._commitments)
+        self._fetches = FetchWorkflow(config, database, self._stopping)
+        self._watcher = StudyWatcher(config, database, self._begin, self._commitments, self._fetches)
         self._retention = Retention(config, database, forget_workflows)
         self._liveness = Liveness(database, config.worker.id, self._take_over)
         self._analyse_queue: Queue | None = None
@@ -639,6 +645,7 @@ class Worker:
             DELIVER_QUEUE, worker_concurrency=_CONCURRENT_DELIVERIES, polling_interval_sec=_DELIVER_POLL_SECONDS
         )
         self._commitments.queue = self._workflow.deliver_queue
+        self._fetches.queue = DBOS.register_queue(FETCH_QUEUE, worker_concurrency=1)
         self._analyse_queue = DBOS.register_queue(
             ANALYSE_QUEUE,
             worker_concurrency=self._config.worker.concurrent_studies,

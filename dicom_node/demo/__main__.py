@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.demo.archives import Archive, Orthanc, StorageArchive
+from dicom_node.demo.archives import Archive, Holder, Orthanc, StorageArchive
 from dicom_node.demo.modality import SendError, send_study
 from dicom_node.demo.node import Node
 from dicom_node.demo.phantoms import chest_ct, chest_radiograph
@@ -44,7 +44,7 @@ class SentStudy:
     captures: tuple[Dataset, ...] = ()
     seconds: float | None = None
 
-    def look(self, archive: Archive, now: float) -> None:
+    def look(self, archive: Holder, now: float) -> None:
         """Count what the archive holds of the study."""
         received = archive.objects(self.study_instance_uid)
         self.reports = tuple(item for item in received if item.Modality == "SR")
@@ -67,7 +67,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("demo: stopped", style="red")
         return 1
-    console.print(_table(studies))
+    console.print(table_of(studies))
     reports, captures = sum(len(s.reports) for s in studies), sum(len(s.captures) for s in studies)
     complete = all(len(study.reports) == len(study.captures) == 1 for study in studies)
     console.print(
@@ -124,7 +124,8 @@ def _wait_for_results(studies: list[SentStudy], archive: Archive, node: Node) ->
         study.look(archive, time.monotonic())
 
 
-def _table(studies: list[SentStudy]) -> Table:
+def table_of(studies: list[SentStudy]) -> Table:
+    """What came back, a row a study."""
     table = Table(title="What came back to the archive")
     for heading in ("Study", "Model", "Finding"):
         table.add_column(heading)

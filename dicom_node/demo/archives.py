@@ -21,7 +21,14 @@ PLUGINS = Path("/usr/share/orthanc/plugins")
 SUCCESS = 0x0000
 
 
-class Archive(Protocol):
+class Holder(Protocol):
+    """A place that can be asked what it holds."""
+
+    def objects(self, study_instance_uid: str) -> list[Dataset]:
+        """Every object of the study, as it was received."""
+
+
+class Archive(Holder, Protocol):
     """A place that takes objects by C-STORE and can be asked what it holds."""
 
     name: str
@@ -35,9 +42,6 @@ class Archive(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop it."""
-
-    def objects(self, study_instance_uid: str) -> list[Dataset]:
-        """Every object of the study, as it was received."""
 
 
 class Orthanc:
@@ -104,17 +108,35 @@ class Orthanc:
 
     def objects(self, study_instance_uid: str, *, besides: Collection[str] = ()) -> list[Dataset]:
         """Every object of the study, as it was received, but for those of the series ``besides``."""
-        with httpx.Client(base_url=self.url, timeout=60.0) as client:
-            query = {"Level": "Series", "Expand": True, "Query": {"StudyInstanceUID": study_instance_uid}}
-            every_series = client.post("/tools/find", json=query).raise_for_status().json()
-            identifiers = [
-                identifier
-                for series in every_series
-                if series["MainDicomTags"]["SeriesInstanceUID"] not in besides
-                for identifier in series["Instances"]
-            ]
-            files = [client.get(f"/instances/{identifier}/file").raise_for_status() for identifier in identifiers]
-        return [dcmread(BytesIO(file.content)) for file in files]
+        return objects_of(self.url, study_instance_uid, besides=besides)
+
+
+def objects_of(url: str, study_instance_uid: str, *, besides: Collection[str] = ()) -> list[Dataset]:
+    """Every object that the Orthanc at ``url`` holds of the study, but for those of the series ``besides``."""
+    with httpx.Client(base_url=url, timeout=60.0) as client:
+        query = {"Level": "Series", "Expand": True, "Query": {"StudyInstanceUID": study_instance_uid}}
+        every_series = client.post("/tools/find", json=query).raise_for_status().json()
+        identifiers = [
+            identifier
+            for series in every_series
+            if series["MainDicomTags"]["SeriesInstanceUID"] not in besides
+            for identifier in series["Instances"]
+        ]
+        files = [client.get(f"/instances/{identifier}/file").raise_for_status() for identifier in identifiers]
+    return [dcmread(BytesIO(file.content)) for file in files]
+
+
+class RemoteOrthanc:
+    """An Orthanc that runs elsewhere, under ``url``."""
+
+    name = "Orthanc"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def objects(self, study_instance_uid: str) -> list[Dataset]:
+        """Every object of the study, as it was received."""
+        return objects_of(self._url, study_instance_uid)
 
 
 class StorageArchive:

@@ -12,8 +12,10 @@ class SendError(Exception):
     """The node did not take a study; the text says what it answered."""
 
 
-def send_study(images: Sequence[Dataset], *, to_ae_title: str, port: int, ae_title: str = "MODALITY") -> None:
-    """Send the images of one study in one association to an application on this machine.
+def send_study(
+    images: Sequence[Dataset], *, to_ae_title: str, port: int, host: str = "127.0.0.1", ae_title: str = "MODALITY"
+) -> None:
+    """Send the images of one study in one association to an application, on this machine unless ``host`` is given.
 
     Raises:
         SendError: the association was not accepted, or an image was not stored.
@@ -21,7 +23,7 @@ def send_study(images: Sequence[Dataset], *, to_ae_title: str, port: int, ae_tit
     entity = AE(ae_title)
     for sop_class, syntax in sorted({(image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images}):
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate("127.0.0.1", port, ae_title=to_ae_title)
+    association = entity.associate(host, port, ae_title=to_ae_title)
     if not association.is_established:
         raise SendError(f"{to_ae_title} on port {port} did not accept the association.")
     try:

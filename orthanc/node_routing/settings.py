@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +64,7 @@ _OPTIONS = {
     "Url",
     "StatusUrl",
     "ApiKey",
+    "ApiKeyFile",
     "Rules",
     "FirstRetrySeconds",
     "MaximumRetrySeconds",
@@ -95,9 +97,21 @@ def read_settings(configuration: Mapping[str, Any]) -> Settings:
         status_url=_url(section, "StatusUrl") if "StatusUrl" in section else url,
         rules=_rules(section.get("Rules")),
         retry=retry,
-        api_key=_text(section, "ApiKey", SECTION) if "ApiKey" in section else "",
+        api_key=_api_key(section),
         stable_age=timedelta(seconds=_positive(configuration, "StableAge", 60)),
     )
+
+
+def _api_key(section: Mapping[str, Any]) -> str:
+    if "ApiKeyFile" not in section:
+        return _text(section, "ApiKey", SECTION) if "ApiKey" in section else ""
+    if "ApiKey" in section:
+        raise SettingsError(f"{SECTION}: give ApiKey or ApiKeyFile, not both")
+    path = _text(section, "ApiKeyFile", SECTION)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{SECTION}.ApiKeyFile {path} cannot be read: {error}") from error
 
 
 def _check_metadata(registered: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Studies that the node asks a PACS for, where the PACS does not route them."""
