@@ -28,9 +28,9 @@ RUN rm -rf build *.egg-info && pip install --no-deps . \
 
 FROM ${PYTHON}
 # OpenMP's threads come from here; everything else is in the wheels.
-RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends libgomp1 tini \
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ca-certificates libgomp1 \
  && rm -rf /var/lib/apt/lists/* \
- && install -d -o 10001 -g 10001 /data
+ && install -d -o 10001 -g 10001 /data /secrets
 COPY --from=build /opt/dicom-node /opt/dicom-node
 COPY models /models
 ENV PATH=/opt/dicom-node/bin:${PATH} \
@@ -47,5 +47,5 @@ EXPOSE 11112 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/readyz', timeout=8)"]
-ENTRYPOINT ["tini", "--", "dicom-node"]
+ENTRYPOINT ["dicom-node"]
 CMD ["serve"]
