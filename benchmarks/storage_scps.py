@@ -78,7 +78,9 @@ class _Program:
 class NodeReceiver(_Program):
     """The node's receiver, in one process or in ``processes`` that share the port, with settings of ``receive``."""
 
-    def __init__(self, folder: Path, processes: int = 1, **receive: object) -> None:
+    def __init__(
+        self, folder: Path, processes: int = 1, environment: dict[str, str] | None = None, **receive: object
+    ) -> None:
         self.port, self._data = free_port(), folder / "data"
         sections = {
             "node": {"data_folder": str(self._data), "log_level": "WARNING"},
@@ -93,7 +95,7 @@ class NodeReceiver(_Program):
         configuration = folder / "node.yaml"
         configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
         command = [sys.executable, "-m", "dicom_node", "receiver", "--config", str(configuration)]
-        super().__init__("dicom-node", "DICOMNODE", command, folder)
+        super().__init__("dicom-node", "DICOMNODE", command, folder, environment)
         self.siblings = tuple(
             Process(f"dicom-node {number}", command, folder / f"dicom-node-{number}.log")
             for number in range(2, processes + 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,8 +17,12 @@ import pydicom
 import pytest
 import sqlalchemy as sa
 import yaml
-from pydicom import Dataset
+from pydicom import Dataset, uid
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification
 
+from benchmarks.storage_scps import NodeReceiver
 from dicom_node.database import AnalysisRow, RefusalRow, ResultRow, StudyRow
 from dicom_node.domain import StudyState
 from tests.faults.conftest import read_only
@@ -194,3 +201,63 @@ def test_a_worker_whose_whole_disk_is_full_takes_its_work_up_when_there_is_room(
 def _states(node: ReceivingNode) -> set[StudyState]:
     with node.database.reading() as session:
         return set(session.scalars(sa.select(StudyRow.state)))
+
+
+_SLOW = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+int fsync(int file) {
+    if (access(getenv("SLOW"), F_OK) == 0) usleep(700000);
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(file);
+}
+"""
+
+
+def test_a_slow_disk_slows_the_sender_and_nobody_else(tmp_path: Path) -> None:
+    """Each sync takes 0.7 s. Whoever only asks whether the node lives does not wait for it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to slow the disk with (Debian: gcc)")
+    library = tmp_path / "slow.so"
+    command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", str(library), "-ldl"]
+    subprocess.run(command, input=_SLOW, text=True, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(library), "SLOW": str(tmp_path / "slow")}
+    receiver = NodeReceiver(tmp_path, environment=environment, maximum_disk_percent=100)
+    images = [ct_image(size=64) for _ in range(3)]
+    took: list[float] = []
+
+    def send(image: Dataset) -> None:
+        began = time.monotonic()
+        association = _associate(receiver.port, uid.CTImageStorage)
+        assert association.send_c_store(image).Status == 0x0000
+        took.append(time.monotonic() - began)
+        association.release()
+
+    with receiver:
+        (tmp_path / "slow").touch()
+        senders = [threading.Thread(target=send, args=(image,)) for image in images]
+        for sender in senders:
+            sender.start()
+        time.sleep(0.2)
+        began = time.monotonic()
+        association = _associate(receiver.port, Verification)
+        assert association.send_c_echo().Status == 0x0000
+        echoed = time.monotonic() - began
+        association.release()
+        for sender in senders:
+            sender.join()
+        (tmp_path / "slow").unlink()
+
+    assert min(took) > 0.7, "nobody is told success before the disk has it"
+    assert echoed < 0.7
+    assert receiver.held() == 3
+
+
+def _associate(port: int, sop_class: str) -> Association:
+    entity = AE("MODALITY")
+    entity.add_requested_context(sop_class, uid.ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", port, ae_title="DICOMNODE")
+    assert association.is_established
+    return association
