@@ -156,7 +156,7 @@ def _database(path: Path | None) -> Iterator[tuple[Config, Database]]:
 
 
 def _audit(settings: Config, note: str) -> None:
-    trail = AuditTrail(settings.audit_folder, settings.node.ae_title, settings.audit.syslog)
+    trail = AuditTrail.configured(settings)
     somebody = Participant(getpass.getuser(), is_requestor=True)
     kind = message.USER_SECURITY_ATTRIBUTES_CHANGED
     trail.record(AuditEvent(message.SECURITY_ALERT, Action.EXECUTE, now(), (somebody,), kind, note=note))

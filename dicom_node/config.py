@@ -35,7 +35,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 
 
-_SYSLOG_ADDRESS = r"^(udp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?|unix:/.+)$"
+_SYSLOG_ADDRESS = r"^((udp|tls)://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?|unix:/.+)$"
 
 
 class ConfigurationError(Exception):
@@ -305,6 +305,13 @@ class AuditSection(_Section):
     """Where audit messages go beside the files in the data folder."""
 
     syslog: Annotated[str, Field(pattern=_SYSLOG_ADDRESS)] | None = None
+    syslog_tls: PeerTls | None = None
+
+    @model_validator(mode="after")
+    def _tls_knows_whom_to_trust(self) -> Self:
+        if (self.syslog or "").startswith("tls:") and self.syslog_tls is None:
+            raise ValueError("syslog over TLS needs syslog_tls.authorities: whom to trust")
+        return self
 
 
 class Config(BaseSettings):

@@ -17,6 +17,8 @@ from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.recovery import index_again
 from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
+from dicom_node.audit.trail import AuditTrail
+from dicom_node.audit.transfers import Transfers
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.deliver.commitment import CommitmentTable
@@ -50,7 +52,8 @@ def run_receiver(config: Config) -> None:
     index = InstanceIndex(database)
     index_again(config, database, index)
     archive = Archive(store, index)
-    receiver = Receiver(config, archive, refusals, CommitmentTable(config, database))
+    transfers = Transfers(AuditTrail.configured(config), config.node.ae_title)
+    receiver = Receiver(config, archive, refusals, CommitmentTable(config, database), transfers)
     receiver.start()
     swept = time.monotonic()
     while not stopping.wait(_FLUSH_EVERY_SECONDS):
@@ -60,6 +63,7 @@ def run_receiver(config: Config) -> None:
                 store.sweep(_UNFINISHED_AFTER_SECONDS)
             swept = time.monotonic()
     receiver.stop()
+    transfers.close()
     refusals.flush()
     database.close()
 

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -33,6 +34,9 @@ from pydicom import Dataset
 
 from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, read_series
 from dicom_node.archive.archive import first_instances, load_study
+from dicom_node.audit.message import AuditedStudy
+from dicom_node.audit.trail import AuditTrail
+from dicom_node.audit.transfers import Transfers
 from dicom_node.commitment import CommitmentWorkflow
 from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
@@ -110,9 +114,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
     Owns nothing: the configuration, the database and the models are given to it and outlive it.
     """
 
-    def __init__(self, config: Config, database: Database, models: Models, stopping: threading.Event) -> None:
+    def __init__(
+        self, config: Config, database: Database, models: Models, transfers: Transfers, stopping: threading.Event
+    ) -> None:
         super().__init__("node")
         self.stopping = stopping
+        self._transfers = transfers
         self._config = config
         self._database = database
         self._models = models
@@ -412,6 +419,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         """
         with self._database.reading() as session:
             objects = ledger.unfinished(session, name, destination, self._config.results_folder)
+        began_at = now()
         self._sending.add((name, destination))
         try:
             outcomes = self._send(self._peers.get(destination), objects)
@@ -431,9 +439,30 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 text = f"{count} objects to {destination}: {message}."
                 analyses.add_event(session, row.study_instance_uid, text, since)
             self._settle(session, name)
+            study = session.get_one(StudyRow, row.study_instance_uid)
+            audited = AuditedStudy(study.study_instance_uid, study.patient_id, study.accession_number)
             if delay is None and ledger.unfinished(session, name, destination, self._config.results_folder):
                 delay = 0.0
+        self._write_down(destination, audited, began_at, objects, outcomes)
         return delay
+
+    def _write_down(
+        self,
+        destination: str,
+        study: AuditedStudy,
+        began_at: datetime,
+        objects: list[ResultObject],
+        outcomes: dict[str, DeliveryAttempt],
+    ) -> None:
+        """Put into the audit trail what a destination answered; where it answered nothing, nothing was transferred."""
+        peer = self._peers.get(destination)
+        answered = [made for made in objects if outcomes[made.sop_instance_uid].status is not None]
+        accepted, refused = Counter[str](), Counter[str]()
+        for made in answered:
+            is_accepted = outcomes[made.sop_instance_uid].state is DeliveryState.DELIVERED
+            (accepted if is_accepted else refused)[made.sop_class_uid] += 1
+        if peer is not None and answered:
+            self._transfers.sent(peer.ae_title, peer.host, study, began_at, accepted, refused)
 
     def _is_cancelled(self, name: str) -> bool:
         with self._database.reading() as session:
@@ -622,7 +651,8 @@ class Worker:
         self._models = models
         DBOS(config=_engine_config(config))
         self._stopping = threading.Event()
-        self._workflow = StudyWorkflow(config, database, self._models, self._stopping)
+        self._transfers = Transfers(AuditTrail.configured(config), config.node.ae_title)
+        self._workflow = StudyWorkflow(config, database, self._models, self._transfers, self._stopping)
         self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
         self._fetches = FetchWorkflow(config, database, self._stopping)
         self._watcher = StudyWatcher(config, database, self._begin, self._commitments, self._fetches)
@@ -663,6 +693,7 @@ class Worker:
         self._retention.stop()
         self._workflow.isolation.forgive()
         DBOS.destroy()
+        self._transfers.close()
         self._liveness.stop()
 
     def _take_over(self, worker_id: str) -> int:

@@ -15,6 +15,8 @@ from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
+from dicom_node.audit.trail import AuditTrail
+from dicom_node.audit.transfers import Transfers
 from dicom_node.config import Config
 from dicom_node.database import Database, InstanceRow
 from dicom_node.demo.processes import free_port
@@ -58,7 +60,8 @@ class ReceivingNode:
         self.store = InstanceStore(self.config.instances_folder, self.config.incoming_folder)
         self.archive = Archive(self.store, index)
         self.refusals = RefusalTable(self.database)
-        self._receiver = Receiver(self.config, self.archive, self.refusals)
+        self._transfers = Transfers(AuditTrail.configured(self.config), self.config.node.ae_title)
+        self._receiver = Receiver(self.config, self.archive, self.refusals, transfers=self._transfers)
         self._receiver.start()
 
     def send(self, datasets: list[Dataset]) -> list[int | None]:
@@ -92,4 +95,5 @@ class ReceivingNode:
 
     def stop(self) -> None:
         self._receiver.stop()
+        self._transfers.close()
         self.database.close()

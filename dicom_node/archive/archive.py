@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from dicom_node.archive.header import read_header
 from dicom_node.archive.index import IndexEntry, InstanceIndex
 from dicom_node.archive.store import InstanceStore
+from dicom_node.audit.message import AuditedStudy
 from dicom_node.database import InstanceRow, SeriesRow
 from dicom_node.domain import Association, Instance, Series, Study
 from dicom_node.receive.refusal import Reason, Refused
@@ -22,8 +23,8 @@ class Archive:
         self._store = store
         self._index = index
 
-    def accept(self, path: Path, association: Association) -> None:
-        """Keep the file at ``path`` and index it; returns when both are durable.
+    def accept(self, path: Path, association: Association) -> AuditedStudy:
+        """Keep the file at ``path`` and index it; returns when both are durable, with the study that it is of.
 
         Raises:
             Refused: it was not kept, and why.
@@ -36,6 +37,7 @@ class Archive:
             if refusal.reason is Reason.UID_CONFLICT:  # what is held lies elsewhere, in its own study and series
                 self._store.discard(relative)
             raise
+        return AuditedStudy(header.study_instance_uid, header.patient_id, header.accession_number)
 
 
 def first_instances(session: Session, study_instance_uid: str, folder: Path) -> list[Path]:

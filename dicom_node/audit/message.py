@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -34,6 +35,7 @@ class Outcome(IntEnum):
 
 APPLICATION_ACTIVITY = AuditCode("110100", "Application Activity")
 AUDIT_LOG_USED = AuditCode("110101", "Audit Log Used")
+BEGIN_TRANSFERRING = AuditCode("110102", "Begin Transferring DICOM Instances")
 INSTANCES_ACCESSED = AuditCode("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED = AuditCode("110104", "DICOM Instances Transferred")
 EXPORT = AuditCode("110106", "Export")
@@ -52,6 +54,7 @@ APPLICATION = AuditCode("110150", "Application")
 DESTINATION = AuditCode("110152", "Destination Role ID")
 SOURCE = AuditCode("110153", "Source Role ID")
 
+_MACHINE_NAME, _ADDRESS = "1", "2"
 _STUDY_INSTANCE_UID = AuditCode("110180", "Study Instance UID")
 
 
@@ -67,11 +70,15 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class AuditedStudy:
-    """Whose study it was about. The patient is named by ID alone: an audit trail must tell whose data were seen."""
+    """Whose study it was about. The patient is named by ID alone: an audit trail must tell whose data were seen.
+
+    ``sop_classes`` are those of transferred instances, each with their number.
+    """
 
     study_instance_uid: str
     patient_id: str
     accession_number: str = ""
+    sop_classes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +122,19 @@ def _participant(participant: Participant) -> str:
         "UserIsRequestor": str(participant.is_requestor).lower(),
     }
     if participant.address:
-        attributes |= {"NetworkAccessPointID": participant.address, "NetworkAccessPointTypeCode": "2"}
+        kind = _ADDRESS if _is_address(participant.address) else _MACHINE_NAME
+        attributes |= {"NetworkAccessPointID": participant.address, "NetworkAccessPointTypeCode": kind}
     role = _coded("RoleIDCode", participant.role) if participant.role is not None else ""
     return _element("ActiveParticipant", attributes, role)
 
 
 def _study(study: AuditedStudy) -> str:
     accession = _element("Accession", {"Number": study.accession_number}) if study.accession_number else ""
-    description = _element("ParticipantObjectDescription", {}, accession) if accession else ""
+    described = accession + "".join(
+        _element("SOPClass", {"UID": sop_class, "NumberOfInstances": str(count)})
+        for sop_class, count in study.sop_classes
+    )
+    description = _element("ParticipantObjectDescription", {}, described) if described else ""
     return _element(
         "ParticipantObjectIdentification",
         {
@@ -143,6 +155,14 @@ def _study(study: AuditedStudy) -> str:
         _coded("ParticipantObjectIDTypeCode", AuditCode("2", "Patient Number"), "RFC-3881")
         + _element("ParticipantObjectName", {}, "not recorded"),
     )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _coded(name: str, code: AuditCode, system: str = "DCM") -> str:

@@ -16,6 +16,8 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association as DicomAssociation
 
+from dicom_node.audit.message import AuditedStudy
+from dicom_node.audit.transfers import Transfers
 from dicom_node.config import Config
 from dicom_node.domain import Association
 from dicom_node.receive.admission import admit, admit_connection
@@ -45,8 +47,8 @@ _CUT_OFF = {
 class InstanceSink(Protocol):
     """Where received objects go."""
 
-    def accept(self, path: Path, association: Association) -> None:
-        """Keep the Part 10 file at ``path`` durably and index it before returning.
+    def accept(self, path: Path, association: Association) -> AuditedStudy:
+        """Keep the Part 10 file at ``path`` durably and index it before returning, with the study that it is of.
 
         Raises:
             Refused: it was not kept, and why.
@@ -69,8 +71,10 @@ class Receiver:
         sink: InstanceSink,
         refusals: RefusalLog,
         commitments: CommitmentRegister | None = None,
+        transfers: Transfers | None = None,
     ) -> None:
         self._config = config
+        self._transfers = transfers
         self._commitments = commitments
         self._sink = sink
         self._refusals = refusals
@@ -169,6 +173,8 @@ class Receiver:
         upper_layer: Any = event.assoc.dul
         if upper_layer.cut_off is not None:
             self._refusals.record(_association(event.assoc), *_CUT_OFF[upper_layer.cut_off])
+        if self._transfers is not None:
+            self._transfers.ended(event.assoc, in_order=event.assoc.is_released)
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         association = _association(event.assoc)
@@ -180,13 +186,16 @@ class Receiver:
             if file.refusal is not None:
                 raise file.refusal
             check_free_space(self._config)
-            self._sink.accept(file.path, association)
+            study = self._sink.accept(file.path, association)
         except Refused as error:
             refusal = error
         except Exception as error:
             log.exception("storing %s failed", uid)
             refusal = Refused(Reason.INTERNAL_ERROR, f"internal error ({type(error).__name__}), see the log")
         else:
+            if self._transfers is not None:
+                caller, sop_class = association.calling_ae_title, str(event.request.AffectedSOPClassUID)
+                self._transfers.received(event.assoc, caller, association.address, study, sop_class)
             return SUCCESS
         finally:
             if isinstance(file, IncomingFile):

@@ -72,7 +72,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
     app.state.api_keys = ApiKeys(database, config.secret_path)
     app.state.throttle = Throttle()
-    trail = AuditTrail(config.audit_folder, config.node.ae_title, config.audit.syslog)
+    trail = AuditTrail.configured(config)
     app.state.audit = Audit(trail, config.node.ae_title)
     app.state.intake = Intake(config, database)
     app.state.templates = create_templates(config)

@@ -11,7 +11,9 @@ from lxml import etree
 
 from dicom_node.audit import message
 from dicom_node.audit.message import Action, AuditedStudy, AuditEvent, Outcome, Participant
+from dicom_node.audit.syslog import configured_syslog
 from dicom_node.audit.trail import AuditTrail
+from dicom_node.config import AuditSection
 from tests.audit.schema import SCHEMA, event_of, read_messages
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -77,7 +79,7 @@ def test_event_goes_to_syslog_too(tmp_path: Path, kind: str) -> None:
             server.bind(str(tmp_path / "log"))
             address = f"unix:{tmp_path / 'log'}"
 
-        AuditTrail(tmp_path / "audit", "NODE", address).record(_view())
+        AuditTrail(tmp_path / "audit", "NODE", configured_syslog(AuditSection(syslog=address))).record(_view())
         datagram = server.recv(65536).decode()
 
     header, _, body = datagram.partition("\ufeff")
@@ -93,7 +95,8 @@ def test_trail_that_cannot_be_written_is_told_without_the_patient_and_stops_nobo
     (tmp_path / "audit").write_text("in the way")
 
     with caplog.at_level(logging.ERROR):
-        AuditTrail(tmp_path / "audit", "NODE", f"unix:{tmp_path / 'nothing'}").record(_view())
+        nowhere = configured_syslog(AuditSection(syslog=f"unix:{tmp_path / 'nothing'}"))
+        AuditTrail(tmp_path / "audit", "NODE", nowhere).record(_view())
 
     assert len(caplog.records) == 2
     assert "PID-7" not in caplog.text

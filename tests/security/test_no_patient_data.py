@@ -112,6 +112,7 @@ def test_nothing_that_the_node_writes_or_says_to_strangers_names_the_patient(nod
     _search(node.folder)
     audited = "".join(path.read_text() for path in (node.folder / "data" / "audit").iterdir())
     assert PATIENT_ID in audited  # whose data were seen: what an audit trail is for
+    assert "DICOM Instances Transferred" in audited
     assert MARK not in audited
 
 
