@@ -27,7 +27,7 @@ _PENDING = (0xFF00, 0xFF01)
 _NUMBERS = itertools.count()
 _MOVE_DESTINATION_UNKNOWN = 0xA801
 
-Keep = Callable[[Path, Association], None]
+Keep = Callable[[Path, Association], object]
 """Keeps the file of an instance and indexes it, as ``Archive.accept`` does; raises ``Refused``."""
 
 
