@@ -30,6 +30,7 @@ from dicom_node.demo.node import Node
 from dicom_node.demo.phantoms import abdomen_ct
 from dicom_node.demo.processes import answers, free_port
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.transport import associate
 from dicom_node.web.actions import Action, NotPossible, Request, UnknownStudy, act
 
 MODEL = Path(__file__).parents[1] / "models" / "kidney_ct"
@@ -125,7 +126,7 @@ class Modality:
         entity = AE("MODALITY")
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 10
         context = build_context(images[0].SOPClassUID, images[0].file_meta.TransferSyntaxUID)
-        association = entity.associate("127.0.0.1", self._port, contexts=[context], ae_title="DICOMNODE")
+        association = associate(entity, "127.0.0.1", self._port, contexts=[context], ae_title="DICOMNODE")
         if not association.is_established:
             time.sleep(0.3)
         for image in images:

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE
 
-from dicom_node.transport import send_without_delay
+from dicom_node.transport import associate
 
 
 def read_study(folder: Path) -> list[Dataset]:
@@ -55,9 +55,7 @@ class Modality:
         self._entity.requested_contexts = []
         for sop_class, syntax in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in study}:
             self._entity.add_requested_context(sop_class, syntax)
-        association = self._entity.associate(
-            "127.0.0.1", self._port, ae_title=self._called, evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)]
-        )
+        association = associate(self._entity, "127.0.0.1", self._port, ae_title=self._called)
         if not association.is_established:
             raise RuntimeError("the node took no association")
         try:

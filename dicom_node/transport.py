@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
 from dicom_node import __version__
 from dicom_node.domain import IMPLEMENTATION_CLASS_UID
@@ -39,8 +42,29 @@ def identify(entity: AE) -> None:
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
 
 
-def send_without_delay(event: evt.Event) -> None:
-    """Handler of EVT_CONN_OPEN that turns Nagle's algorithm off.
+def associate(entity: AE, host: str, port: int, *, evt_handlers: Sequence[Any] = (), **arguments: Any) -> Association:
+    """``AE.associate``, without Nagle's algorithm and so that no response is lost between pynetdicom's threads.
+
+    pynetdicom stops the association's own thread before it sends a request, but that thread may just be past the place
+    where it stops, take the response for a request, and drop it: the caller then waits for its DIMSE timeout. It is
+    seldom, and the more frequent the faster the peer and the busier the machine.
+    """
+    handlers = [(evt.EVT_CONN_OPEN, _send_without_delay), *evt_handlers]
+    association = entity.associate(host, port, evt_handlers=handlers, **arguments)
+    serve_request = association._serve_request
+
+    def serve_or_hand_back(message: Any, context_id: int) -> None:
+        if not message.is_valid_request and not association._reactor_checkpoint.is_set():
+            association.dimse.msg_queue.put((context_id, message))  # the one who waits for it takes it from there
+        else:
+            serve_request(message, context_id)
+
+    setattr(association, "_serve_request", serve_or_hand_back)  # noqa: B010 - mypy takes no assignment to a method
+    return association
+
+
+def _send_without_delay(event: evt.Event) -> None:
+    """Turn Nagle's algorithm off.
 
     It holds small DIMSE messages back until the other side's delayed acknowledgement, some 40 ms each.
     """

@@ -26,8 +26,8 @@ from dicom_node.transport import (
     STORAGE_COMMITMENT,
     STORAGE_COMMITMENT_INSTANCE,
     VERIFICATION,
+    associate,
     identify,
-    send_without_delay,
 )
 
 log = logging.getLogger(__name__)
@@ -158,13 +158,14 @@ class Sender:
         handlers: Sequence[Any] = (),
         roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     ) -> Any:
-        return self._entity.associate(
+        return associate(
+            self._entity,
             peer.host,
             peer.port,
             contexts=contexts,
             ae_title=peer.ae_title,
             max_pdu=self._entity.maximum_pdu_size,
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay), *handlers],
+            evt_handlers=handlers,
             ext_neg=list(roles),
             tls_args=(caller_context(peer.tls), peer.host) if peer.tls else None,
         )

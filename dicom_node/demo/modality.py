@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
+from dicom_node.transport import associate
+
 
 class SendError(Exception):
     """The node did not take a study; the text says what it answered."""
@@ -23,7 +25,7 @@ def send_study(
     entity = AE(ae_title)
     for sop_class, syntax in sorted({(image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images}):
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate(host, port, ae_title=to_ae_title)
+    association = associate(entity, host, port, ae_title=to_ae_title)
     if not association.is_established:
         raise SendError(f"{to_ae_title} on port {port} did not accept the association.")
     try:

@@ -21,7 +21,7 @@ from dicom_node.domain import Association
 from dicom_node.receive.contexts import ANALYSABLE_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.receive.refusal import Refused
 from dicom_node.tls import caller_context
-from dicom_node.transport import GET_STUDIES, MOVE_STUDIES, QUERY_STUDIES, identify, send_without_delay
+from dicom_node.transport import GET_STUDIES, MOVE_STUDIES, QUERY_STUDIES, associate, identify
 
 _PENDING = (0xFF00, 0xFF01)
 _NUMBERS = itertools.count()
@@ -136,13 +136,14 @@ class _Associated:
         except ConfigurationError as error:
             raise FetchError(str(error)) from error
         self._peer = peer
-        self._association: Any = entity.associate(
+        self._association: Any = associate(
+            entity,
             peer.host,
             peer.port,
             contexts=contexts,
             ae_title=peer.ae_title,
             max_pdu=entity.maximum_pdu_size,
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay), *handlers],
+            evt_handlers=handlers,
             ext_neg=list(roles),
             tls_args=tls,
         )

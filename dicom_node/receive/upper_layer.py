@@ -133,8 +133,8 @@ class UpperLayer(DULServiceProvider):
                 if self.state_machine.current_state == "Sta13":
                     self.to_provider_queue.queue.clear()  # only the end of the connection is still to come
                 if not self._process_recv_primitive() and self._peer_has_sent(timeout):
-                    self._idle_timer.restart()
                     self._read_pdu_data()
+                    self._idle_timer.restart()
             while self.is_alive() and not self.event_queue.empty():
                 self.state_machine.do_action(self.event_queue.get(block=False))
         except Exception:
