@@ -33,6 +33,7 @@ from dicom_node.web.routes import (
     overview,
     peers,
     results,
+    rules,
     studies,
 )
 from dicom_node.web.routes.api import access as api_access
@@ -42,6 +43,7 @@ from dicom_node.web.routes.api import commitments as api_commitments
 from dicom_node.web.routes.api import models as api_models
 from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
+from dicom_node.web.routes.api import rules as api_rules
 from dicom_node.web.routes.api import studies as api_studies
 from dicom_node.web.security import SecurityHeaders, refuse_foreign_pages
 from dicom_node.web.templating import create_templates
@@ -77,7 +79,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.intake = Intake(config, database)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (login, overview, studies, instances, results, peers, models, audit, access):
+    for page in (login, overview, studies, instances, results, peers, models, rules, audit, access):
         app.include_router(page.router, include_in_schema=False)
     for resource in (
         api_studies,
@@ -86,6 +88,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
         api_refusals,
         api_commitments,
         api_models,
+        api_rules,
         api_audit,
         api_access,
     ):
