@@ -54,7 +54,7 @@ def _run(run: Callable[[Config], None], config: Path | None) -> None:
     from dicom_node.logs import configure_logging
 
     settings = read_config(config)
-    configure_logging(settings.node.log_level)
+    configure_logging(settings.node.log_level, settings.node.log_format)
     try:
         run(settings)
     except (NewerDatabase, ConfigurationError) as error:
@@ -94,7 +94,7 @@ def serve(config: ConfigOption = None) -> None:
     from dicom_node.supervisor import supervise
 
     settings = read_config(config)
-    configure_logging(settings.node.log_level)
+    configure_logging(settings.node.log_level, settings.node.log_format)
     console.print(
         f"dicom-node {__version__}: {settings.node.ae_title} on {settings.receive.ports_in_words}, "
         f"status page {settings.web_url}",
@@ -228,7 +228,7 @@ def analyze(
     from dicom_node.offline import OfflineError, analyze_files
 
     settings = read_config(config)
-    configure_logging("WARNING")
+    configure_logging("WARNING", "text")
     try:
         lines, made = analyze_files(settings, _files(paths), out, model, destination)
     except OfflineError as error:
@@ -256,7 +256,7 @@ def predict(
     from dicom_node.offline import OfflineError, predict_files
 
     settings = read_config(config)
-    configure_logging("WARNING")
+    configure_logging("WARNING", "text")
     try:
         with Progress(console=errors) as progress:
             files = _files(paths)

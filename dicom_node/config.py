@@ -164,6 +164,7 @@ class NodeSection(_Section):
     database_url: str | None = None
     database_password_file: Path | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "text", "json"] = "auto"
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 

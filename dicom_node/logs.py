@@ -1,11 +1,20 @@
-"""The log: lines on standard error that quote no patient data, not even where libraries' errors do."""
+"""The log on standard error: text for people at a terminal, JSON for machines; it quotes no patient data.
+
+Not even where the errors of libraries do.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 import traceback
 import warnings
+from datetime import UTC, datetime
 from types import TracebackType
+from typing import Literal
+
+from dicom_node.log_context import about
 
 _QUOTE_VALUES = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 """Errors whose text tends to quote the value that they are about, which may be a patient's name."""
@@ -34,10 +43,44 @@ def _in_words(error: BaseException) -> str:
     return f"{kind.__qualname__}: {error}"
 
 
-def configure_logging(level: str) -> None:
-    """Log to standard error. Libraries that would print data sets or their values are kept quiet."""
+class TextFormatter(QuietFormatter):
+    """A line for people, with what it is about at its end."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging gives it
+        """The line without the stack of its error."""
+        names = " ".join(f"{name}={value}" for name, value in about().items())
+        return super().formatMessage(record) + (f" [{names}]" if names else "")
+
+
+class JsonFormatter(QuietFormatter):
+    """A JSON object on a line; what it is about stands beside its time, level, logger and message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            **about(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(level: str, form: Literal["auto", "text", "json"] = "auto") -> None:
+    """Log to standard error. Libraries that would print data sets or their values are kept quiet.
+
+    ``auto`` is text at a terminal and JSON elsewhere.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(QuietFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)

@@ -59,6 +59,7 @@ from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.lifecycle.inputs import features_of, save_input
 from dicom_node.liveness import Liveness
+from dicom_node.log_context import logged_about
 from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.passing import in_words, passes, patiently, taken_up_again
 from dicom_node.pulling import FetchWorkflow
@@ -134,6 +135,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
     @taken_up_again
     def analyse(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
         """Analyse the images of a study up to ``last_instance_id`` and hand the results to delivery."""
+        with logged_about(study=study_instance_uid):
+            self._analyse(study_instance_uid, digest, last_instance_id)
+
+    def _analyse(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
         name = analyses.analysis_id(study_instance_uid, digest)
         if not self._open(study_instance_uid, digest, last_instance_id):
             return
@@ -296,6 +301,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
                     ) + reason
             analyses.set_state(session, name, state, reason.strip())
             analyses.add_event(session, row.study_instance_uid, f"Analysis ended: {state}.", row.begun_at)
+            log.info("analysis ended: %s, %d objects", state, results)
             return self._to_begin(session, row, destinations)
 
     def _to_begin(self, session: sa.orm.Session, row: AnalysisRow, destinations: list[str]) -> list[str]:
@@ -367,15 +373,16 @@ class StudyWorkflow(DBOSConfiguredInstance):
     @taken_up_again
     def deliver(self, name: str, destination: str, attempt: int) -> None:
         """One attempt to send an analysis' results to one destination; enqueues the next where that is needed."""
-        try:
-            delay = self._attempt(name, destination, attempt)
-        except Exception as error:
-            if passes(error):
-                raise
-            log.exception("results of %s could not be sent to %s", name, destination)
-            delay = self._config.deliver.maximum_retry_seconds
-        if delay is not None:
-            self._enqueue_delivery(name, destination, attempt + 1, delay)
+        with logged_about(study=name.rpartition("-")[0], destination=destination):
+            try:
+                delay = self._attempt(name, destination, attempt)
+            except Exception as error:
+                if passes(error):
+                    raise
+                log.exception("results of %s could not be sent to %s", name, destination)
+                delay = self._config.deliver.maximum_retry_seconds
+            if delay is not None:
+                self._enqueue_delivery(name, destination, attempt + 1, delay)
 
     def _begin_delivery(self, name: str, destination: str) -> None:
         """Begin the first attempt at once while few deliveries are under way, else leave it to the queue.
@@ -437,6 +444,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 # A destination that is down for days is one line of the timeline, not one for each attempt.
                 since = row.begun_at if state is DeliveryState.RETRYING else None
                 text = f"{count} objects to {destination}: {message}."
+                log.info(
+                    "attempt %d to send %d objects: %s", attempt, count, state
+                )  # the peer's words may name anybody
                 analyses.add_event(session, row.study_instance_uid, text, since)
             self._settle(session, name)
             study = session.get_one(StudyRow, row.study_instance_uid)

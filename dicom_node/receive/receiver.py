@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from dicom_node.audit.message import AuditedStudy
 from dicom_node.audit.transfers import Transfers
 from dicom_node.config import Config
 from dicom_node.domain import Association
+from dicom_node.log_context import say_about
 from dicom_node.receive.admission import admit, admit_connection
 from dicom_node.receive.commitment import CommitmentRegister, on_action, on_event_report
 from dicom_node.receive.contexts import ACCEPTED_SOP_CLASSES, TRANSFER_SYNTAXES
@@ -152,6 +154,7 @@ class Receiver:
 
     def _on_requested(self, event: evt.Event) -> None:
         caller = _association(event.assoc)
+        say_about(association=uuid.uuid4().hex[:12], sender=caller.calling_ae_title)
         with self._admission:  # of two that ask at the same moment, the second sees the first
             self._admitted = [other for other in self._admitted if _is_open(other)]
             others = [_association(other) for other in self._admitted]
@@ -175,6 +178,7 @@ class Receiver:
             self._refusals.record(_association(event.assoc), *_CUT_OFF[upper_layer.cut_off])
         if self._transfers is not None:
             self._transfers.ended(event.assoc, in_order=event.assoc.is_released)
+        log.debug("association ended")
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         association = _association(event.assoc)

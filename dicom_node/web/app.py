@@ -21,6 +21,7 @@ from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
 from dicom_node.web.intake import Intake
+from dicom_node.web.metrics import Metrics, Timed
 from dicom_node.web.problems import install_problem_handlers
 from dicom_node.web.routes import (
     access,
@@ -77,6 +78,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     trail = AuditTrail.configured(config)
     app.state.audit = Audit(trail, config.node.ae_title)
     app.state.intake = Intake(config, database)
+    app.state.metrics = Metrics(config, database)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
     for page in (login, overview, studies, instances, results, peers, models, rules, audit, access):
@@ -102,6 +104,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(BodyLimit, maximum_bytes=config.web.maximum_request_megabytes << 20, streamed=STREAMED)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Timed, requests=app.state.metrics.requests)
     return app
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
+from cachetools import TTLCache, cached
 
 from dicom_node.config import Config
 from dicom_node.database import Database, StudyRow
@@ -23,6 +24,7 @@ def measured_disk(config: Config) -> DiskSpace | None:
         return None
 
 
+@cached(TTLCache(maxsize=8, ttl=5.0), key=lambda config: (config.receive.host, config.receive.port))
 def receiver_answers(config: Config) -> bool:
     """Whether something listens where the receiver of this machine does."""
     receive = config.receive
