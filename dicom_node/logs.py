@@ -73,14 +73,18 @@ class JsonFormatter(QuietFormatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def formatter(form: Literal["auto", "text", "json"], *, at_a_terminal: bool) -> QuietFormatter:
+    """Text for people, JSON for machines; ``auto`` goes by where the log is read."""
+    return TextFormatter() if form == "text" or (form == "auto" and at_a_terminal) else JsonFormatter()
+
+
 def configure_logging(level: str, form: Literal["auto", "text", "json"] = "auto") -> None:
     """Log to standard error. Libraries that would print data sets or their values are kept quiet.
 
     ``auto`` is text at a terminal and JSON elsewhere.
     """
     handler = logging.StreamHandler()
-    as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
-    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    handler.setFormatter(formatter(form, at_a_terminal=sys.stderr.isatty()))
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)

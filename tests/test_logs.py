@@ -2,21 +2,11 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-from collections.abc import Iterator
 
 import pytest
 
 from dicom_node.log_context import logged_about
-from dicom_node.logs import JsonFormatter, TextFormatter, configure_logging
-
-
-@pytest.fixture
-def handlers() -> Iterator[list[logging.Handler]]:
-    root = logging.getLogger()
-    before, root.handlers = root.handlers, []
-    yield root.handlers
-    root.handlers = before
+from dicom_node.logs import JsonFormatter, TextFormatter, formatter
 
 
 def _record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
@@ -57,11 +47,5 @@ def test_an_error_keeps_its_stack_and_loses_the_values_that_it_quotes() -> None:
     ("form", "at_a_terminal", "kind"),
     [("auto", True, TextFormatter), ("auto", False, JsonFormatter), ("json", True, JsonFormatter)],
 )
-def test_people_at_a_terminal_are_shown_text(
-    handlers: list[logging.Handler], monkeypatch: pytest.MonkeyPatch, form: str, at_a_terminal: bool, kind: type
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: at_a_terminal, raising=False)
-
-    configure_logging("INFO", form)  # type: ignore[arg-type]
-
-    assert [type(handler.formatter) for handler in logging.getLogger().handlers] == [kind]
+def test_people_at_a_terminal_are_shown_text(form: str, at_a_terminal: bool, kind: type) -> None:
+    assert type(formatter(form, at_a_terminal=at_a_terminal)) is kind  # type: ignore[arg-type]
