@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError
 from pydicom.datadict import tag_for_keyword
 
-from dicom_node.domain import ResultKind
+from dicom_node.domain import ResultKind, Role
 from dicom_node.manifest import Condition
 
 CONFIG_VARIABLE = "DICOM_NODE_CONFIG"
@@ -289,6 +289,33 @@ class FetchRule(_Section):
         return value
 
 
+class OidcSection(_Section):
+    """Single sign-on by OpenID Connect: who vouches for people, and which of its claims give which role."""
+
+    issuer: str
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret_file: FilePath | None = None
+    label: Annotated[str, Field(min_length=1, max_length=60)] = "your organisation"
+    scopes: tuple[str, ...] = ("openid", "profile")
+    name_claim: str = "preferred_username"
+    role_claim: str = "groups"
+    roles: dict[str, Role] = Field(default_factory=dict)
+    default_role: Role | None = None
+    authorities: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _lets_somebody_in_safely(self) -> Self:
+        parts = urlsplit(self.issuer)
+        local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not parts.hostname or not (parts.scheme == "https" or local):
+            raise ValueError("issuer must be an https address: logins travel there")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must hold 'openid'")
+        if not self.roles and self.default_role is None:
+            raise ValueError("nobody would have a role: give roles (values of role_claim), or a default_role")
+        return self
+
+
 class WebSection(_Section):
     """The status page."""
 
@@ -298,6 +325,7 @@ class WebSection(_Section):
     stow: bool = False
     maximum_stow_requests: Annotated[int, Field(ge=1, le=100)] = 8
     tls: WebTls | None = None
+    oidc: OidcSection | None = None
     session_hours: Annotated[float, Field(gt=0, le=7 * 24)] = 12.0
     maximum_request_megabytes: Annotated[int, Field(ge=1, le=4096)] = 64
 

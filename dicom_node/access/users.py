@@ -14,6 +14,8 @@ from dicom_node.database import Database, SessionRow, UserRow, now
 from dicom_node.domain import Role
 
 FIRST_ADMINISTRATOR = "admin"
+SIGN_ON_PREFIX = "oidc:"
+"""Of users whom an identity provider vouches for. No local user has such a name, so that neither takes the other's."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
 
@@ -65,6 +67,17 @@ class Users:
             return None
         return password
 
+    def sign_on(self, name: str, role: Role) -> int | None:
+        """The row of a user whom the identity provider vouches for, with the role it gives; None of one disabled."""
+        with self._database.session.begin() as session:
+            row = session.scalar(sa.select(UserRow).where(UserRow.name == name).with_for_update())
+            if row is None:
+                row = UserRow(name=name, role=role, password_hash="", created_at=now())
+                session.add(row)
+                session.flush()
+            row.role = role
+            return row.id if row.disabled_at is None else None
+
     def set_password(self, name: str, password: str) -> None:
         """Give a user another password and end the sessions begun with the old one.
 
@@ -72,6 +85,8 @@ class Users:
             UserError: there is no such user.
             WeakPassword: the password is not good enough.
         """
+        if name.startswith(SIGN_ON_PREFIX):
+            raise UserError(f"{name} logs in with the identity provider, which keeps the password")
         password_hash = hash_password(password, name)
         with self._database.session.begin() as session:
             row = _row(session, name)
@@ -134,7 +149,10 @@ def _row(session: Session, name: str) -> UserRow:
 
 def _keep_an_administrator(session: Session, row: UserRow) -> None:
     others = sa.select(UserRow.id).where(
-        UserRow.role == Role.ADMIN, UserRow.disabled_at.is_(None), UserRow.id != row.id
+        UserRow.role == Role.ADMIN,
+        UserRow.disabled_at.is_(None),
+        UserRow.id != row.id,
+        ~UserRow.name.startswith(SIGN_ON_PREFIX),  # who can come in when the identity provider is away
     )
     if row.role is Role.ADMIN and session.scalar(others.limit(1)) is None:
         raise UserError(f"{row.name} is the only administrator: make another first")

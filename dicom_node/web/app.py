@@ -15,7 +15,7 @@ from dicom_node.access.api_keys import ApiKeys
 from dicom_node.access.sessions import Sessions
 from dicom_node.access.throttle import Throttle
 from dicom_node.audit.trail import AuditTrail
-from dicom_node.config import Config
+from dicom_node.config import Config, OidcSection
 from dicom_node.database import Database
 from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
@@ -75,6 +75,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
     app.state.api_keys = ApiKeys(database, config.secret_path)
     app.state.throttle = Throttle()
+    app.state.single_sign_on = None
     trail = AuditTrail.configured(config)
     app.state.audit = Audit(trail, config.node.ae_title)
     app.state.intake = Intake(config, database)
@@ -97,6 +98,8 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
         app.include_router(resource.router, prefix="/api")
     if predicting is not None:
         _offer_predictions(app, predicting)
+    if config.web.oidc is not None:
+        _offer_single_sign_on(app, config.web.oidc, config.secret_path)
     if config.web.stow:
         app.state.stow_slots = asyncio.Semaphore(config.web.maximum_stow_requests)
         app.include_router(dicom_web.router)
@@ -106,6 +109,15 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Timed, requests=app.state.metrics.requests)
     return app
+
+
+def _offer_single_sign_on(app: FastAPI, settings: OidcSection, secret_path: Path) -> None:
+    # With an HTTP client and its cryptography, which a node without single sign-on need not wait for.
+    from dicom_node.access.single_sign_on import SingleSignOn
+    from dicom_node.web.routes import single_sign_on
+
+    app.state.single_sign_on = SingleSignOn(settings, secret_path)
+    app.include_router(single_sign_on.router, include_in_schema=False)
 
 
 def _offer_predictions(app: FastAPI, models: Models) -> None:

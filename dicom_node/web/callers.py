@@ -20,6 +20,9 @@ _HEALTH = frozenset({"/healthz", "/readyz"})
 PUBLIC_PATHS = frozenset({"/login", *_HEALTH})
 """What anybody may ask for; everything else needs a caller, also what is added later."""
 
+SIGN_ON_PATH, SIGN_ON_RETURN_PATH = "/login/organisation", "/login/organisation/return"
+"""Public too, where single sign-on is configured; else there is nothing."""
+
 _OWN_AFFAIRS = frozenset({"/logout", "/account"})
 CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
@@ -64,7 +67,7 @@ def admit(request: Request, form_token: Annotated[str, Depends(_form_token)]) ->
     # Whether the node is well must be told without its database.
     caller = None if request.url.path in _HEALTH else _caller(request)
     request.state.caller = caller
-    if request.url.path in PUBLIC_PATHS:
+    if request.url.path in PUBLIC_PATHS or request.url.path in (SIGN_ON_PATH, SIGN_ON_RETURN_PATH):
         return
     if caller is None:
         raise NotLoggedIn

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from dicom_node.access.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH, WeakPassword
-from dicom_node.access.users import FIRST_ADMINISTRATOR
+from dicom_node.access.sessions import Sessions
+from dicom_node.access.users import FIRST_ADMINISTRATOR, SIGN_ON_PREFIX
 from dicom_node.database import now
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import Caller, CurrentCaller, cookie_name
@@ -31,8 +32,8 @@ def login_page(request: Request, templates: Templates, next: str = "/") -> Respo
     """The form; who is logged in already goes on."""
     caller: Caller | None = request.state.caller
     if caller is not None:
-        return RedirectResponse(_own_page(next), HTTPStatus.SEE_OTHER)
-    return _form(request, templates, next)
+        return RedirectResponse(own_page(next), HTTPStatus.SEE_OTHER)
+    return login_form(request, templates, next)
 
 
 @router.post("/login")
@@ -51,7 +52,7 @@ def log_in(
     """Begin a session under a fresh token."""
     address = request.client.host if request.client else ""
     if wait := throttle.attempt(address, name):
-        response = _form(
+        response = login_form(
             request, templates, next, f"Too many attempts. Try again in {wait} s.", HTTPStatus.TOO_MANY_REQUESTS
         )
         response.headers["Retry-After"] = str(wait)
@@ -60,20 +61,13 @@ def log_in(
     if user_id is None:
         log.warning("a login from %s failed", address)
         audit.login(name, address, accepted=False)
-        return _form(request, templates, next, _WRONG, HTTPStatus.UNAUTHORIZED)
+        return login_form(request, templates, next, _WRONG, HTTPStatus.UNAUTHORIZED)
     throttle.forgive(address, name)
     audit.login(name, address, accepted=True)
     if name == FIRST_ADMINISTRATOR:
         config.first_password_path.unlink(missing_ok=True)
-    response = RedirectResponse(_own_page(next), HTTPStatus.SEE_OTHER)
-    response.set_cookie(
-        cookie_name(request),
-        sessions.open(user_id, now()),
-        max_age=round(sessions.lifetime.total_seconds()),
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
+    response = RedirectResponse(own_page(next), HTTPStatus.SEE_OTHER)
+    begin_session(request, response, sessions, user_id)
     return response
 
 
@@ -110,6 +104,8 @@ def change_password(
     """Set one's own password; every session of the user ends."""
     if caller.session_token is None:
         return _account(request, templates, "An API key has no password.", HTTPStatus.FORBIDDEN)
+    if caller.name.startswith(SIGN_ON_PREFIX):
+        return _account(request, templates, "Your organisation keeps your password.", HTTPStatus.FORBIDDEN)
     if wait := throttle.attempt(caller.address, caller.name):
         message = f"Too many attempts. Try again in {wait} s."
         return _account(request, templates, message, HTTPStatus.TOO_MANY_REQUESTS)
@@ -124,10 +120,24 @@ def change_password(
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 
 
-def _form(
+def begin_session(request: Request, response: Response, sessions: Sessions, user_id: int) -> None:
+    """Open a session of a user, and hand its token to the browser."""
+    response.set_cookie(
+        cookie_name(request),
+        sessions.open(user_id, now()),
+        max_age=round(sessions.lifetime.total_seconds()),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+
+
+def login_form(
     request: Request, templates: Templates, target: str, message: str = "", status: HTTPStatus = HTTPStatus.OK
 ) -> Response:
-    context = {"next": _own_page(target), "message": message}
+    """The page to log in on, with what went wrong before."""
+    sign_on = request.app.state.single_sign_on
+    context = {"next": own_page(target), "message": message, "sign_on": sign_on.label if sign_on else None}
     return templates.TemplateResponse(request, "login.html", context, status)
 
 
@@ -136,7 +146,7 @@ def _account(request: Request, templates: Templates, message: str, status: HTTPS
     return templates.TemplateResponse(request, "account.html", context, status)
 
 
-def _own_page(target: str) -> str:
+def own_page(target: str) -> str:
     """Where to go after the login: a page of this node, never an address that browsers take to another site."""
     plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if plain else "/"
