@@ -222,6 +222,74 @@ def test_a_peer_is_told_what_the_node_holds_and_what_not(
     assert node.rows(CommitmentRequestRow)[0].outcome == "2 of 3 instances are held"
 
 
+def test_a_report_that_comes_after_a_restart_commits_what_was_asked_before_it(
+    start: Callable[..., CommittingNode], phantom_abdomen_ct: list[Dataset]
+) -> None:
+    port, asked, may_report = free_port(), threading.Event(), threading.Event()
+
+    def wait_for_the_restart(_: int, __: list[str]) -> dict[str, int]:
+        asked.set()
+        assert may_report.wait(60)
+        return {}
+
+    node = start(port)
+    storage = CommittingStorage(port, node.port, wait_for_the_restart).start()
+    try:
+        node.work()
+        node.receive(phantom_abdomen_ct)
+        assert asked.wait(60)
+        node.close()
+        again = start(port, node.port)
+        again.work()
+        may_report.set()
+
+        again.wait(again.all_committed)
+        assert len(storage.transactions) == 1, "what was asked is remembered"
+        assert storage.requests == 2, "and nothing is sent again"
+    finally:
+        may_report.set()
+        storage.stop()
+
+
+def test_a_question_is_answered_by_the_node_that_is_there_after_a_restart(
+    start: Callable[..., CommittingNode], phantom_abdomen_ct: list[Dataset]
+) -> None:
+    told: list[Dataset] = []
+
+    def report(event: evt.Event) -> tuple[int, None]:
+        told.append(event.event_information)
+        return 0x0000, None
+
+    port = free_port()
+    node = start(port)
+    node.receive(phantom_abdomen_ct[:1])
+    node.work()
+    association = AE("ARCHIVE").associate(
+        "127.0.0.1", node.port, contexts=[build_context(STORAGE_COMMITMENT)], ae_title="DICOMNODE"
+    )
+    held = [(phantom_abdomen_ct[0].SOPClassUID, phantom_abdomen_ct[0].SOPInstanceUID)]
+    information = references(generate_uid(), held)
+    status, _ = association.send_n_action(information, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
+    association.release()
+    assert status.Status == 0x0000
+    time.sleep(0.5)  # it tries to answer, and nobody listens
+    node.close()
+
+    again = start(port, node.port)
+    listening = AE("ARCHIVE")
+    listening.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
+    listening.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)])
+    try:
+        again.work()
+        again.wait(lambda: again.rows(CommitmentRequestRow)[0].closed_at is not None)
+    finally:
+        listening.shutdown()
+
+    [answer] = told
+    assert answer.TransactionUID == information.TransactionUID
+    assert [item.ReferencedSOPInstanceUID for item in answer.ReferencedSOPSequence] == [held[0][1]]
+
+
 def test_strangers_and_nonsense_are_refused(start: Callable[..., CommittingNode]) -> None:
     node = start(free_port())
 

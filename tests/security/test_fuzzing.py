@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -25,6 +26,15 @@ from dicom_node.domain import Role
 from dicom_node.receive.refusal import Refused
 from dicom_node.web import create_app
 
+TIMES = int(os.environ.get("DICOM_NODE_FUZZ_TIMES", "1"))
+"""How many times as many examples as with every change, and then other ones each time."""
+
+
+def _examples(count: int) -> settings:
+    checks = list(HealthCheck)
+    return settings(max_examples=count * TIMES, deadline=None, suppress_health_check=checks, derandomize=TIMES == 1)
+
+
 SMALL = 200_000
 """Bytes of the largest of pydicom's test files that are used."""
 
@@ -43,7 +53,7 @@ def _real_files() -> list[bytes]:
     return [path.read_bytes() for path in sorted(files) if path.is_file() and path.stat().st_size < SMALL]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@_examples(80)
 @given(data=st.data())
 def test_truncated_and_mutated_real_file_is_taken_or_refused_in_words(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -76,7 +86,7 @@ _ELEMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@_examples(80)
 @given(elements=_ELEMENTS)
 def test_any_data_set_is_taken_or_refused_in_words(
     tmp_path_factory: pytest.TempPathFactory, elements: dict[str, object]
@@ -132,7 +142,9 @@ def test_http_api_answers_whatever_it_is_asked(app: FastAPI) -> None:
 
     for operation in operations:
 
-        @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @settings(
+            max_examples=10 * TIMES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=TIMES == 1
+        )
         @given(case=operation.as_strategy())
         def ask(case: schemathesis.Case) -> None:
             answer: Response = case.call(headers={"Authorization": f"Bearer {key}"})
