@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -36,7 +37,8 @@ S = TypeVar("S", bound=Stoppable)
 def passes(error: BaseException) -> bool:
     """Whether the same may go well later. A broken file or statement fails as often as it is tried."""
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError):
-        return True
+        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+        return code is None or code & 0xFF != sqlite3.SQLITE_ERROR  # which is a statement that is wrong
     return isinstance(error, OSError) and error.errno in _OF_THE_DISK
 
 
