@@ -667,7 +667,7 @@ class Worker:
         self._fetches = FetchWorkflow(config, database, self._stopping)
         self._watcher = StudyWatcher(config, database, self._begin, self._commitments, self._fetches)
         self._retention = Retention(config, database, forget_workflows)
-        self._liveness = Liveness(database, config.worker.id, self._take_over)
+        self._liveness = Liveness(database, config.worker.id, self._take_over, lambda: models.trouble)
         self._analyse_queue: Queue | None = None
 
     def start(self) -> None:

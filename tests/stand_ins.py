@@ -77,6 +77,7 @@ class StandInModels:
     def __init__(self, reader: StandInReader | None = None) -> None:
         self.manifests = {"stand_in": MANIFEST}
         self.unavailable: dict[str, str] = {}
+        self.trouble = ""
         self.stand_in = reader or StandInReader()
 
     def reader(self, name: str) -> StandInReader:

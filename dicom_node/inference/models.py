@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from dicom_node.inference.backends.choice import Backend
+from dicom_node.inference.backends.falling_back import FallingBackNetwork
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.inference.deployment import Deployment
@@ -90,6 +91,16 @@ class Models:
             KeyError: it is not loaded; see ``unavailable``.
         """
         return self._readers[name]
+
+    @property
+    def trouble(self) -> str:
+        """Which models do not run where they should, and why; empty where all do."""
+        networks = {name: reader.bundle.network for name, reader in self._readers.items()}
+        return "; ".join(
+            f"{name} runs in {network.place}"
+            for name, network in sorted(networks.items())
+            if isinstance(network, FallingBackNetwork) and network.trouble
+        )
 
     def shadow(self, name: str) -> ShadowReader | None:
         """The version that reads beside the model of that name, if one does."""

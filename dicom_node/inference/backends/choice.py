@@ -11,8 +11,10 @@ from typing import Literal
 
 from dicom_node.config import Config
 from dicom_node.inference.backends.exported import find_exported
+from dicom_node.inference.backends.falling_back import FallingBackNetwork
 from dicom_node.inference.backends.network import Network
-from dicom_node.inference.definition import BundleDefinition, BundleError
+from dicom_node.inference.backends.placement import choose_gpu, needed_bytes
+from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition, BundleError
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +81,25 @@ def _cuda_is_there() -> bool:
 def _torch(definition: BundleDefinition, digest: str, backend: Backend) -> Network:
     import torch
 
-    from dicom_node.inference.backends.torch_network import TorchNetwork, choose_device
+    from dicom_node.inference.backends.torch_network import TorchNetwork, cpu_device, free_gpu_bytes, gpu_fault
 
-    if backend.device == "cuda" and not torch.cuda.is_available():
-        raise BundleError("worker.device is cuda, but PyTorch finds no CUDA device: set auto or cpu.")
-    device = torch.device("cpu") if backend.device == "cpu" else choose_device()
-    # On the CPU, convolutions are faster with the channels last.
-    return TorchNetwork(definition, device, torch.channels_last if device.type == "cpu" else torch.contiguous_format)
+    def on_cpu() -> Network:
+        # On the CPU, convolutions are faster with the channels last.
+        return TorchNetwork(definition, cpu_device(), torch.channels_last)
+
+    if backend.device == "cpu" or not torch.cuda.is_available():
+        if backend.device == "cuda":
+            raise BundleError("worker.device is cuda, but PyTorch finds no CUDA device: set auto or cpu.")
+        return on_cpu()
+
+    def on_gpu() -> Network:
+        weights = definition.folder / WEIGHTS_FILE
+        gpu = choose_gpu(needed_bytes(weights.stat().st_size if weights.is_file() else 0), free_gpu_bytes())
+        if gpu is None:
+            raise torch.cuda.OutOfMemoryError("no GPU has room for this network")
+        return TorchNetwork(definition, torch.device("cuda", gpu))
+
+    return FallingBackNetwork(definition.name, on_gpu, on_cpu, gpu_fault)
 
 
 def _openvino(definition: BundleDefinition, digest: str, backend: Backend) -> Network:

@@ -15,9 +15,26 @@ from dicom_node.inference.definition import MANIFEST_FILE, WEIGHTS_FILE, BundleD
 
 
 def choose_device() -> torch.device:
-    """Return CUDA where there is one, else the CPU with as many threads as this process may use."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
+    """Return CUDA where there is one, else the CPU."""
+    return torch.device("cuda") if torch.cuda.is_available() else cpu_device()
+
+
+def free_gpu_bytes() -> list[int]:
+    """The free memory of each GPU; what other processes take there is not free."""
+    return [torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())]
+
+
+def gpu_fault(error: Exception) -> str | None:
+    """Why an error is the GPU's, in words; None of any other."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return "the GPU ran out of memory"
+    if isinstance(error, RuntimeError) and ("CUDA error" in str(error) or "cuDNN error" in str(error)):
+        return "the GPU failed"
+    return None
+
+
+def cpu_device() -> torch.device:
+    """The CPU, with as many threads as this process may use."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
     return torch.device("cpu")
 
