@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, str] = {
     "study": "benchmarks.study",
     "day": "benchmarks.day",
     "http": "benchmarks.http",
+    "pages": "benchmarks.pages",
     "workers": "benchmarks.workers",
 }
 """Name on the command line to module."""

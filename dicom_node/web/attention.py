@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from dicom_node.config import Config, Peer
+from dicom_node.config import Config
 from dicom_node.disk import DiskSpace
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.liveness import WorkerState
@@ -60,7 +60,7 @@ def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attentio
         *_settings(facts, config),
         *_work(facts, now),
         *_workers(facts, now),
-        *(_backlog(backlog, config, now) for backlog in facts.overview.backlogs),
+        *(_backlog(backlog, now) for backlog in facts.overview.backlogs),
         *_refusals(facts),
     ]
     return tuple(sorted(found, key=lambda item: item.severity is Severity.WARNING))
@@ -150,17 +150,15 @@ def _workers(facts: Facts, now: datetime) -> Iterator[Attention]:
             )
 
 
-def _backlog(backlog: Backlog, config: Config, now: datetime) -> Attention:
+def _backlog(backlog: Backlog, now: datetime) -> Attention:
     results = _count(backlog.count, "result", "results")
     link = f"/studies/{backlog.study_instance_uid}"
-    peer = next((peer for peer in config.destinations if peer.name == backlog.destination), None)
     answer = f"Last answer: {backlog.message.rstrip('.')}. " if backlog.message else ""
     if backlog.state is DeliveryState.PARKED:
         return Attention(
             Severity.PROBLEM,
             f"{backlog.destination} refused {results} for good.",
-            f"{answer}Correct the cause at the peer. The objects can be downloaded from the study's page "
-            f"and sent with '{_send_command(peer)}'.",
+            f"{answer}Correct the cause at the peer, then press 'Try delivery again' on the study's page.",
             link,
         )
     due = backlog.next_attempt_at
@@ -169,7 +167,7 @@ def _backlog(backlog: Backlog, config: Config, now: datetime) -> Attention:
         Severity.WARNING,
         f"{results} for {backlog.destination} could not be delivered yet.",
         f"{answer}The node tries again {when}, until it is accepted. "
-        f"Check that the peer runs: '{_echo_command(peer)}'.",
+        "Whether the peer answers is tested on the peers page; 'Try delivery again' on the study's page does not wait.",
         link,
     )
 
@@ -186,17 +184,3 @@ def _refusals(facts: Facts) -> Iterator[Attention]:
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
-
-
-def _address(peer: Peer | None) -> str:
-    return f"{peer.ae_title}@{peer.host}:{peer.port}" if peer else "AET@HOST:PORT"
-
-
-def _echo_command(peer: Peer | None) -> str:
-    if peer is not None and peer.dicomweb is not None:
-        return "dicom-node check"
-    return f"dicom-node echo {_address(peer)}"
-
-
-def _send_command(peer: Peer | None) -> str:
-    return f"dicom-node send FILE --to {_address(peer)}"

@@ -72,7 +72,7 @@ def test_nothing_is_said_when_all_is_well(strict: Config) -> None:
             replace(WELL, overview=replace(WELL.overview, backlogs=(backlog(DeliveryState.PARKED),))),
             Severity.PROBLEM,
             "archive refused 2 results for good",
-            "dicom-node send FILE --to ARCHIVE@pacs:104",
+            "press 'Try delivery again'",
         ),
         (
             replace(WELL, overview=replace(WELL.overview, backlogs=(backlog(DeliveryState.RETRYING),))),

@@ -94,3 +94,13 @@ def test_old_refusals_are_not_counted(database: Database, records: Records) -> N
 
     with database.reading() as session:
         assert count_refusals(session, records.at - DAY) == 1
+
+
+def test_what_somebody_cancelled_waits_for_nobody(database: Database, records: Records) -> None:
+    records.study(state=StudyState.CANCELLED)
+    records.analysis(state=StudyState.CANCELLED)
+    records.result()
+    records.delivery(state=DeliveryState.PARKED)
+
+    with database.reading() as session:
+        assert get_backlogs(session, parked_since=records.at - DAY) == ()

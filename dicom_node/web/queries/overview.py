@@ -118,7 +118,10 @@ def _turnaround(session: Session, since: datetime) -> Turnaround | None:
 
 
 def get_backlogs(session: Session, *, parked_since: datetime) -> tuple[Backlog, ...]:
-    """What waits for a destination: everything that is retried, and what was parked at or after ``parked_since``."""
+    """What waits for a destination: everything that is retried, and what was parked at or after ``parked_since``.
+
+    What somebody cancelled waits for nobody.
+    """
     group = (DeliveryRow.destination, DeliveryRow.state)
     ranked = (
         sa.select(
@@ -128,7 +131,9 @@ def get_backlogs(session: Session, *, parked_since: datetime) -> tuple[Backlog, 
             .over(partition_by=group, order_by=(DeliveryRow.last_attempt_at.desc(), DeliveryRow.id.desc()))
             .label("rank"),
         )
+        .join(AnalysisRow, AnalysisRow.analysis_id == DeliveryRow.analysis_id)
         .where(
+            AnalysisRow.state != StudyState.CANCELLED,
             DeliveryRow.state.in_((DeliveryState.RETRYING, DeliveryState.PARKED)),
             (DeliveryRow.state == DeliveryState.RETRYING) | (DeliveryRow.last_attempt_at >= parked_since),
         )
