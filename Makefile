@@ -2,6 +2,7 @@
 # make serve   a node on the embedded defaults; the status page's address is printed
 # make test    lint, types, layers and tests
 # make test-postgresql   the tests about the database on PostgreSQL; needs its server (Debian: postgresql)
+# make compose-demo      two synthetic studies through the system of docker-compose.yml, which must run
 # make lock    constraints.txt from the newest releases that pyproject.toml allows, requirements.lock with their hashes
 # make sbom    build/sbom.json: what is installed here, as a CycloneDX bill of materials
 # make audit   known vulnerabilities of what is pinned; asks pypi.org
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo serve test test-postgresql lock sbom audit clean
+.PHONY: demo serve test test-postgresql compose-demo lock sbom audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m dicom_node.demo
@@ -28,6 +29,11 @@ test: $(VENV)/.installed-test
 	cd orthanc && ../$(BIN)/mypy --strict --explicit-package-bases --ignore-missing-imports route_to_node.py node_routing
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# COMPOSE=podman-compose where there is no Docker.
+COMPOSE ?= docker compose
+compose-demo:
+	$(COMPOSE) --profile demo run --rm demo
 
 # The whole suite runs there too; these are the tests to which it makes a difference.
 test-postgresql: $(VENV)/.installed-test
