@@ -13,6 +13,8 @@ DoubleArray = npt.NDArray[np.float64]
 MAXIMUM_VERTICES = 60
 LARGEST_SHARE = 0.15
 _THRESHOLD_STEP = 0.05
+_LARGEST_GRID = 512
+"""Pixels of a side that are looked at, at most: heat maps are interpolated from a network's few dozen cells."""
 
 
 def outline(heat_map: FloatArray, threshold: float) -> Polygon | None:
@@ -29,6 +31,8 @@ def outline(heat_map: FloatArray, threshold: float) -> Polygon | None:
         Closed polygon of at most ``MAXIMUM_VERTICES`` (column, row) vertices within the image, in the SCOORD
         convention (PS3.3 C.18.6.1.1: pixel centres at 0.5); None where nothing is hot.
     """
+    step = max(1, max(heat_map.shape) // _LARGEST_GRID)
+    shape, heat_map = heat_map.shape, heat_map[::step, ::step]
     peak = float(heat_map.max(initial=0.0))
     if peak <= 0:
         return None
@@ -47,7 +51,7 @@ def outline(heat_map: FloatArray, threshold: float) -> Polygon | None:
         found = min(around, key=_area)
         if _area(found) <= LARGEST_SHARE * heat_map.size:
             break
-    return None if found is None else _vertices(found, heat_map.shape)
+    return None if found is None else _vertices(found * step, shape)
 
 
 def _vertices(line: DoubleArray, shape: tuple[int, ...]) -> Polygon:

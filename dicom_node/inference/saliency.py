@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from dicom_node.domain import FloatArray
 from dicom_node.inference.bundle import Bundle
@@ -38,13 +37,27 @@ def to_image_grid(
     ``affine`` maps pixel indices (row, column) of the network's input to those of the image, as MONAI's
     transforms record it, whether they resize, crop, pad, flip or transpose. The activation map is taken to
     cover the network's input edge to edge. Pixels that the network never saw are 0.
+
+    Raises:
+        ValueError: ``affine`` turns the image by another angle.
     """
-    inverse = np.linalg.inv(affine)
-    rows, columns = np.meshgrid(np.arange(image_shape[0]), np.arange(image_shape[1]), indexing="ij")
+    inverse = np.linalg.inv(affine)[:2]
+    if np.allclose(np.diag(inverse), 0):  # the network sees the image's columns as rows
+        activation, network_shape, inverse = activation.T, network_shape[::-1], inverse[::-1]
+    if not np.allclose([inverse[0, 1], inverse[1, 0]], 0):
+        raise ValueError("the preprocessing turns the image, which heat maps cannot follow")
+    down, across = (
+        _interpolation(inverse[axis, axis], inverse[axis, -1], *lengths)
+        for axis, lengths in enumerate(zip(image_shape, network_shape, activation.shape, strict=True))
+    )
+    return np.asarray(down @ activation.astype(np.float32) @ across.T, dtype=np.float32)
+
+
+def _interpolation(scale: float, offset: float, pixels: int, network_pixels: int, cells: int) -> FloatArray:
+    """Weights (pixels, cells) of the cells of an activation map's axis at the pixel centres of the image's axis."""
     # Shares of the network's input: its outer edges are at 0 and 1, and pixel centres lie half a pixel inside.
-    down = (inverse[0, 0] * rows + inverse[0, 1] * columns + inverse[0, -1] + 0.5) / network_shape[0]
-    across = (inverse[1, 0] * rows + inverse[1, 1] * columns + inverse[1, -1] + 0.5) / network_shape[1]
-    places = [down * activation.shape[0] - 0.5, across * activation.shape[1] - 0.5]
-    sampled = ndimage.map_coordinates(activation, places, order=1, mode="nearest")
-    seen = (down >= 0) & (down <= 1) & (across >= 0) & (across <= 1)
-    return np.asarray(np.where(seen, sampled, 0), dtype=np.float32)
+    share = (scale * np.arange(pixels) + offset + 0.5) / network_pixels
+    place = np.clip(share * cells - 0.5, 0, cells - 1)
+    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells)))
+    weights[(share < 0) | (share > 1)] = 0
+    return np.asarray(weights, dtype=np.float32)

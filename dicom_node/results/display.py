@@ -14,6 +14,9 @@ ByteArray = npt.NDArray[np.uint8]
 # Dark red over orange to pale yellow: it rises in lightness, so that it also reads in grey.
 _HEAT_STOPS = np.array([0.0, 0.35, 0.7, 1.0])
 _HEAT_COLOURS = np.array([[90, 0, 30], [215, 40, 20], [255, 160, 20], [255, 245, 170]], dtype=np.float64)
+_HEAT_TABLE = np.stack(
+    [np.interp(np.linspace(0, 1, 256), _HEAT_STOPS, channel) + 0.5 for channel in _HEAT_COLOURS.T], axis=-1
+).astype(np.uint8)
 _HEAT_OPACITY = 0.6
 # Below this the heat map is transparent: faint heat everywhere would veil the anatomy.
 _HEAT_FLOOR = 0.2
@@ -36,14 +39,15 @@ def grey_image(stack: ImageStack, index: int, window: Window | None) -> ByteArra
     return _to_bytes((pixels - (window.center - 0.5)) / max(window.width - 1, 1) + 0.5)
 
 
-def _to_bytes(unit: FloatArray) -> ByteArray:
-    return (np.clip(np.nan_to_num(unit), 0, 1) * 255 + 0.5).astype(np.uint8)
+def _to_bytes(unit: npt.NDArray[np.floating]) -> ByteArray:
+    # What is no number becomes 0.
+    levels = np.minimum(np.fmax(unit, 0), 1) * 255 + 0.5
+    return np.asarray(levels, dtype=np.uint8)
 
 
 def heat_colours(values: npt.NDArray[np.floating]) -> ByteArray:
     """Colours, (..., 3), for heat in [0, 1]."""
-    channels = [np.interp(values, _HEAT_STOPS, _HEAT_COLOURS[:, channel]) for channel in range(3)]
-    return (np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
+    return np.asarray(_HEAT_TABLE[_to_bytes(values)], dtype=np.uint8)
 
 
 def with_heat(image: Image.Image, heat: FloatArray) -> Image.Image:

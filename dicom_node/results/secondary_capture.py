@@ -103,8 +103,9 @@ def _finding_pages(request: ResultRequest, finding: Finding, ranked: tuple[Findi
     pages = []
     for number, key in enumerate(keys, 1):
         title = "Key image" if len(keys) == 1 else f"Key image {number} of {len(keys)}"
-        beside = _statement(request, finding, ranked) if key.heat_map is None else _heat_panel(request, key)
-        pages.append(_page(request, finding, ranked, _panel(request, key.index, title), beside, (key.index,)))
+        panel = _panel(request, key.index, title)
+        beside = _statement(request, finding, ranked) if key.heat_map is None else _heat_panel(panel, key)
+        pages.append(_page(request, finding, ranked, panel, beside, (key.index,)))
     if finding.key_tiles:
         places = places_panel(_panel(request, finding.key_index, ""), request.stack, finding)
         pages.append(_page(request, finding, ranked, tiles_panel(finding), places, ()))
@@ -154,12 +155,12 @@ def _panel(request: ResultRequest, index: int, title: str) -> Panel:
     )
 
 
-def _heat_panel(request: ResultRequest, key: KeyImage) -> Panel:
-    panel = _panel(request, key.index, "Where the model looked")
+def _heat_panel(panel: Panel, key: KeyImage) -> Panel:
     heat = key.heat_map if key.heat_map is not None else np.zeros((1, 1), np.float32)
     scale = panel.image.width / heat.shape[1], panel.image.height / heat.shape[0]
     outline = key.region and tuple((column * scale[0], row * scale[1]) for column, row in key.region)
-    return replace(panel, image=with_heat(panel.image, heat), outline=outline, legend=True, captions=())
+    shown = with_heat(panel.image, heat)
+    return replace(panel, image=shown, title="Where the model looked", outline=outline, legend=True, captions=())
 
 
 def _captions(request: ResultRequest, index: int) -> tuple[str, ...]:
