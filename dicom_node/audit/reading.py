@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -33,10 +33,9 @@ def read_trail(folder: Path, first: date, last: date, text: str = "") -> Iterato
 
     A line that is no message, such as one cut short by a full disk, is left out.
     """
-    day = last
-    while day >= first:
-        yield from _of_day(folder / f"{day:%Y-%m-%d}.log", text.casefold())
-        day -= timedelta(days=1)
+    for path in sorted(folder.glob("*.log"), reverse=True):
+        if first.isoformat() <= path.stem <= last.isoformat():
+            yield from _of_day(path, text.casefold())
 
 
 def _of_day(path: Path, text: str) -> Iterator[AuditRecord]:
