@@ -16,12 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from dicom_node import liveness
 from dicom_node.config import Config, load_config
 from dicom_node.database import Database
 from dicom_node.domain import Evaluation, Finding, ImageStack, KeyImage, ModelIdentity, Reading
 from dicom_node.logs import configure_logging
 from dicom_node.manifest import BundleManifest
 from dicom_node.workflow import Worker
+
+VERSION_VARIABLE = "SLEEPING_WORKER_VERSION"
+"""The release that the workers pretend to be of, where it is set."""
+
+SILENT_VARIABLE = "SLEEPING_WORKER_SILENT_SECONDS"
+"""After how much silence they take one another for dead, where it is set; they beat six times as often."""
 
 MANIFEST = BundleManifest.model_validate(
     {
@@ -91,6 +98,10 @@ def _work(config: Config, worker_id: str, seconds: float) -> None:
 def main(path: Path, seconds: float, worker_ids: list[str]) -> None:
     """Run the workers until they are told to stop."""
     config = load_config(path)
+    liveness.__version__ = os.environ.get(VERSION_VARIABLE, liveness.__version__)  # type: ignore[attr-defined]
+    if SILENT_VARIABLE in os.environ:
+        liveness.SILENT_SECONDS = float(os.environ[SILENT_VARIABLE])
+        liveness.BEAT_SECONDS = liveness.SILENT_SECONDS / 6
     configure_logging("WARNING")
     Database(config.database_url).create_tables()
     lives = []

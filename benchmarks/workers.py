@@ -24,7 +24,9 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from benchmarks import postgresql
 from benchmarks.report import Report
+from benchmarks.sleeping_worker import SILENT_VARIABLE, VERSION_VARIABLE
 from benchmarks.studies import renamed
+from dicom_node import __version__
 from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.store import InstanceStore
@@ -33,6 +35,7 @@ from dicom_node.database import Database, WorkerRow
 from dicom_node.demo.phantoms import chest_ct
 from dicom_node.demo.processes import Process, free_port
 from dicom_node.domain import Association
+from dicom_node.liveness import SILENT_SECONDS
 
 _START_SECONDS = 120.0
 _OBJECTS = 2
@@ -103,22 +106,38 @@ class Destination:
 
 
 class Workers:
-    """Worker processes on one database and one data folder, while the context is open."""
+    """Worker processes on one database and one data folder, while the context is open.
 
-    def __init__(self, folder: Path, url: str, destination: Destination, seconds: float, count: int) -> None:
+    They are numbered from ``first`` on, and pretend to be of the release ``version``. After
+    ``silent_seconds`` without a word they take one another for dead.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        destination: Destination,
+        seconds: float,
+        count: int,
+        *,
+        first: int = 1,
+        version: str = __version__,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
         peer = {"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": destination.port}
         settings = {
             "node": {"data_folder": str(folder / "data"), "database_url": url},
             "completeness": {"quiet_seconds": {"CT": 0.0}},
             "peers": [peer | {"receives_results": True}],
         }
-        path = folder / "node.yaml"
+        path = folder / f"workers-{first}.yaml"
         path.write_text(yaml.safe_dump(settings), encoding="utf-8")
         self.config: Config = load_config(path)
-        self.ids = [f"worker-{number}" for number in range(1, count + 1)]
+        self.ids = [f"worker-{number}" for number in range(first, first + count)]
         command = [sys.executable, "-m", "benchmarks.sleeping_worker", str(path), str(seconds), *self.ids]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = Process("workers", command, folder / "workers.log", environment)
+        pretended = {VERSION_VARIABLE: version, SILENT_VARIABLE: str(silent_seconds)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **pretended}
+        self._process = Process("workers", command, folder / f"workers-{first}.log", environment)
         self.database = Database(url)
 
     def __enter__(self) -> Self:
@@ -159,7 +178,8 @@ class Workers:
 
     def _beating(self) -> int:
         with contextlib.suppress(sa.exc.SQLAlchemyError), self.database.reading() as session:
-            return session.scalar(sa.select(sa.func.count()).select_from(WorkerRow)) or 0
+            own = sa.select(sa.func.count()).where(WorkerRow.worker_id.in_(self.ids))
+            return session.scalar(own) or 0
         return 0
 
 

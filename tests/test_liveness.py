@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node import liveness
 from dicom_node.database import Database, WorkerRow
-from dicom_node.liveness import SILENT_SECONDS, Liveness, WorkerIdTaken, WorkerState, give_up_on, silent
+from dicom_node.liveness import BEAT_SECONDS, SILENT_SECONDS, Liveness, WorkerIdTaken, WorkerState, give_up_on, silent
 
 NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=SILENT_SECONDS)
@@ -25,6 +25,10 @@ LONG_AGO = NOW - timedelta(seconds=SILENT_SECONDS)
 )
 def test_only_a_worker_that_is_silent_and_not_taken_over_yet_is_dead(worker: WorkerState, dead: bool) -> None:
     assert silent([worker], NOW) == ([worker.worker_id] if dead else [])
+
+
+def test_a_dead_workers_studies_are_in_other_hands_within_a_minute() -> None:
+    assert SILENT_SECONDS + 2 * BEAT_SECONDS < 60
 
 
 def _worker(database: Database, name: str, taken: list[str]) -> Liveness:

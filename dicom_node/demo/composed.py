@@ -10,6 +10,8 @@ import sys
 import time
 
 import httpx
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 from rich.console import Console
 
 from dicom_node.demo.__main__ import RESULTS_SECONDS, TABLE_WIDTH, SentStudy, table_of
@@ -30,6 +32,7 @@ def main(archive: str = "ARCHIVE@orthanc:4242", url: str = "http://orthanc:8042"
     studies = []
     try:
         for name, images in {"Chest CT": chest_ct(), "Chest radiograph": chest_radiograph()}.items():
+            _rename(images)
             console.print(f"sending {name} ({len(images)} images) to {archive}", highlight=False)
             send_study(images, to_ae_title=address[1], host=address[2], port=int(address[3]))
             studies.append(SentStudy(name, images[0].StudyInstanceUID, time.monotonic()))
@@ -46,6 +49,14 @@ def main(archive: str = "ARCHIVE@orthanc:4242", url: str = "http://orthanc:8042"
     if missing:
         console.print(f"demo: no results of {', '.join(missing)} after {RESULTS_SECONDS:.0f} s", style="red")
     return 1 if missing else 0
+
+
+def _rename(images: list[Dataset]) -> None:
+    """Make another study of the same images: the archive may hold an earlier one with its results."""
+    study, series = generate_uid(), generate_uid()
+    for image in images:
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = study, series, generate_uid()
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
 
 
 if __name__ == "__main__":
