@@ -42,14 +42,17 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the decision rests on; ``disk`` is None where the data folder is not there."""
+    """What the decision rests on.
+
+    ``disk`` is None where the data folder is not there, ``receiver_answers`` where that cannot be told from here.
+    """
 
     overview: Overview
     refusals: int
     disk: DiskSpace | None
     models_installed: bool
     workers: Sequence[WorkerState] = ()
-    receiver_answers: bool = True
+    receiver_answers: bool | None = None
 
 
 def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attention, ...]:
@@ -90,7 +93,7 @@ def _disk(facts: Facts, config: Config) -> Iterator[Attention]:
 
 
 def _receiver(facts: Facts, config: Config) -> Iterator[Attention]:
-    if not facts.receiver_answers:
+    if facts.receiver_answers is False:
         yield Attention(
             Severity.PROBLEM,
             "The receiver does not answer, so nothing can be sent to this node.",

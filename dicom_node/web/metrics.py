@@ -45,7 +45,8 @@ class NodeCollector(Collector):
             delivered = last_deliveries(session, names)
             instances = session.scalar(sa.select(sa.func.max(InstanceRow.id))) or 0
             findings = session.scalar(sa.select(sa.func.max(FindingRow.id))) or 0
-        yield _gauge("receiver_up", "Whether the receiver listens.", receiver_answers(self._config))
+        if (listens := receiver_answers(self._config)) is not None:
+            yield _gauge("receiver_up", "Whether the receiver of this machine listens.", listens)
         worker_up = GaugeMetricFamily("dicom_node_worker_up", "Whether a worker tells of itself.", labels=["worker"])
         for worker in workers:
             worker_up.add_metric([worker.worker_id], worker.is_alive(workers_at))

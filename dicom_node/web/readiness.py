@@ -25,8 +25,10 @@ def measured_disk(config: Config) -> DiskSpace | None:
 
 
 @cached(TTLCache(maxsize=8, ttl=5.0), key=lambda config: (config.receive.host, config.receive.port))
-def receiver_answers(config: Config) -> bool:
-    """Whether something listens where the receiver of this machine does."""
+def receiver_answers(config: Config) -> bool | None:
+    """Whether something listens where the receiver does; None where receivers may run on other machines."""
+    if not config.database_url.startswith("sqlite"):
+        return None
     receive = config.receive
     host = "127.0.0.1" if receive.host in ("0.0.0.0", "::", "") else receive.host  # noqa: S104 - it is compared
     port = receive.port if receive.plain or receive.tls is None else receive.tls.port

@@ -66,7 +66,11 @@ def test_dashboard_asks_for_figures_that_there_are(client: TestClient, records: 
     asked = set(re.findall(r"dicom_node_\w+", " ".join(_expressions(json.loads(DASHBOARD.read_text())))))
 
     assert len(asked) > 10
-    assert asked - names <= {"dicom_node_worker_up", "dicom_node_last_delivery_timestamp_seconds"}
+    assert asked - names <= {
+        "dicom_node_worker_up",
+        "dicom_node_last_delivery_timestamp_seconds",
+        "dicom_node_receiver_up",
+    }
 
 
 def _expressions(dashboard: dict) -> list[str]:
