@@ -23,8 +23,8 @@ from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.liveness import BEAT_SECONDS, WorkerIdTaken
+from dicom_node.parent import end_with_parent
 from dicom_node.receive.receiver import Receiver
-from dicom_node.supervisor import end_with_supervisor
 
 if TYPE_CHECKING:
     from dicom_node.inference.models import Models
@@ -134,7 +134,7 @@ def run_web(config: Config) -> None:
 
     from dicom_node.web.app import create_app
 
-    end_with_supervisor()
+    end_with_parent()
     database = Database(config.database_url)
     database.create_tables()
     log.info("status page: %s", config.web_url)
@@ -181,5 +181,5 @@ def _stop_event() -> threading.Event:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    end_with_supervisor()
+    end_with_parent()
     return stopping

@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dicom_node.parent import PARENT_VARIABLE
+
 log = logging.getLogger(__name__)
 
-SUPERVISOR_VARIABLE = "DICOM_NODE_SUPERVISOR"
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _STABLE_SECONDS = 60.0
@@ -45,7 +46,7 @@ class Child:
             self._restart_at = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         if now >= self._restart_at:
-            environment = {**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())}
+            environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
             # A session of its own keeps Ctrl-C from reaching the child before the supervisor stops it in order.
             self._process = subprocess.Popen(self._command, env=environment, start_new_session=True)
             self._started = now
@@ -88,21 +89,6 @@ def supervise(config_path: Path | None, receivers: int = 1) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     for child in children:
         child.wait(deadline)
-
-
-def end_with_supervisor() -> None:
-    """End this process when its supervisor is gone, however that ended, so that no orphan holds the ports."""
-    supervisor = os.environ.get(SUPERVISOR_VARIABLE)
-    if supervisor is None:
-        return
-
-    def watch() -> None:
-        while os.getppid() == int(supervisor):
-            time.sleep(0.5)
-        log.error("the supervisor is gone; stopping")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
 def _ending(status: int) -> str:

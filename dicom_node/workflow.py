@@ -68,6 +68,8 @@ from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
 from dicom_node.results.options import ResultOptions, options_for
 from dicom_node.retention import Retention
+from dicom_node.retraining import RETRAIN_QUEUE, RetrainingWorkflow
+from dicom_node.shadowing import SHADOW_QUEUE, ShadowWorkflow
 from dicom_node.studies import analyses
 from dicom_node.studies.analyses import UnfinishedStudy
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
@@ -90,6 +92,7 @@ _ANALYSE_POLL_SECONDS = {False: 0.05, True: 0.2}
 _DELIVER_POLL_SECONDS = 0.5
 """A look at the studies' rows costs 0.3 ms of a processor, a poll of an empty queue 3 ms. Where the database is shared
 by many workers (True), each looks less often: theirs add up."""
+_BACKGROUND_POLL_SECONDS = 1.0
 _CONCURRENT_DELIVERIES = 4
 _URGENT, _ROUTINE = 1, 2  # of those that wait the lowest number begins first, then the one that waits longest
 _RECOVERY_ATTEMPTS = 50  # a backstop: what ends the worker while it reads a study is counted by Isolation
@@ -129,6 +132,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         # Results are made even if nobody is configured to receive them: the status page shows them.
         self._options = [options_for(peer, peer.results) for peer in config.destinations] or [ResultOptions()]
         self.deliver_queue: Queue | None = None
+        self.shadows = ShadowWorkflow(config, database, models, self.isolation, stopping)
         self._sending = set[tuple[str, str]]()
 
     @DBOS.workflow(max_recovery_attempts=_RECOVERY_ATTEMPTS)
@@ -143,6 +147,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         if not self._open(study_instance_uid, digest, last_instance_id):
             return
         results, unfit = 0, list[str]()
+        chosen: list[tuple[str, str, list[str]]] = []
         try:
             chosen, problems = self._select(name)
             for series_instance_uid, model, uids in chosen:
@@ -163,6 +168,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             destinations = self._notify(name)
         for destination in destinations:
             self._begin_delivery(name, destination)
+        self.shadows.begin(name, chosen)
 
     @DBOS.step()
     @patiently
@@ -551,11 +557,13 @@ class StudyWatcher:
         begin: Callable[[str, str, int, int], None],
         commitments: CommitmentWorkflow,
         fetches: FetchWorkflow,
+        retraining: RetrainingWorkflow,
     ) -> None:
         self._config = config
         self._settings = config.completeness
         self._commitments = commitments
         self._fetches = fetches
+        self._retraining = retraining
         self._database = database
         self._begin = begin
         self._stopping = threading.Event()
@@ -580,6 +588,7 @@ class StudyWatcher:
                     self.end_dead()
                     self._commitments.look()
                     self._fetches.look()
+                    self._retraining.look()
                     next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
             except Exception as error:  # nothing but this thread begins analyses: it must outlive whatever happens
                 if passes(error):
@@ -665,7 +674,10 @@ class Worker:
         self._workflow = StudyWorkflow(config, database, self._models, self._transfers, self._stopping)
         self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
         self._fetches = FetchWorkflow(config, database, self._stopping)
-        self._watcher = StudyWatcher(config, database, self._begin, self._commitments, self._fetches)
+        self._retraining = RetrainingWorkflow(config, database, self._stopping)
+        self._watcher = StudyWatcher(
+            config, database, self._begin, self._commitments, self._fetches, self._retraining
+        )
         self._retention = Retention(config, database, forget_workflows)
         self._liveness = Liveness(database, config.worker.id, self._take_over, lambda: models.trouble)
         self._analyse_queue: Queue | None = None
@@ -686,6 +698,12 @@ class Worker:
         )
         self._commitments.queue = self._workflow.deliver_queue
         self._fetches.queue = DBOS.register_queue(FETCH_QUEUE, worker_concurrency=1)
+        self._retraining.queue = DBOS.register_queue(
+            RETRAIN_QUEUE, concurrency=1, polling_interval_sec=_BACKGROUND_POLL_SECONDS
+        )
+        self._workflow.shadows.queue = DBOS.register_queue(
+            SHADOW_QUEUE, worker_concurrency=1, polling_interval_sec=_BACKGROUND_POLL_SECONDS
+        )
         self._analyse_queue = DBOS.register_queue(
             ANALYSE_QUEUE,
             worker_concurrency=self._config.worker.concurrent_studies,

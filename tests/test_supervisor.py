@@ -50,7 +50,7 @@ def test_a_child_that_ends_is_started_again_after_growing_pauses(tmp_path: Path)
 
 def test_a_child_ends_with_its_supervisor_however_that_ends(tmp_path: Path) -> None:
     child_code = (
-        "import os, time; from dicom_node.supervisor import end_with_supervisor; end_with_supervisor();"
+        "import os, time; from dicom_node.parent import end_with_parent; end_with_parent();"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     )
     parent_code = (

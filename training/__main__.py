@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
@@ -17,6 +15,7 @@ from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.backends.torch_network import choose_device
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.lifecycle.inputs import REFERENCE_FILE
+from dicom_node.parent import end_with_parent
 from training.calibration import calibrate_bundle
 from training.checkpoint import ResumeError
 from training.configuration import TrainingConfigurationError
@@ -31,6 +30,8 @@ from training.model_card import write_model_card
 from training.onnx_export import ParityError, export_onnx
 from training.pretraining import pretrain_bundle
 from training.reference import write_reference
+from training.refit import RefitFolders, refit
+from training.reports import CURVES_FILE, write_json
 from training.splits import LeakageError
 from training.tracking import track_run
 from training.training_run import train_bundle
@@ -47,7 +48,6 @@ MODELS = Path("models")
 RUNS = Path("build/training")
 PREPARED = Path("build/data")
 STORE = Path("mlruns")
-CURVES_FILE = "curves.json"
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,34 @@ def ingest_data(
     prepared = out or PREPARED / model
     images = ingest(models / model, data, prepared, options)
     _log.info("%d images in %s", len(images), prepared)
+
+
+@app.command()
+def admit(
+    model: Model,
+    data: Annotated[Path, typer.Option(help="Folder of labelled images.")],
+    out: Annotated[Path, typer.Option(help="Prepared folder, with the report of the checks.")],
+    models: Models = MODELS,
+) -> None:
+    """Ingest and validate in one: what is added to other images may lack a class."""
+    images = ingest(models / model, data, out, IngestOptions())
+    classes = BundleDefinition.load(models / model).manifest.classes
+    report = check_data(images, classes, frozenset({Check.MISSING_CLASS}))
+    report.write(out.parent)
+    if report.refused:
+        raise DataRefusedError(f"{model}: the data are refused.")
+
+
+@app.command("refit")
+def refit_bundle(
+    model: Model,
+    data: Annotated[list[Path], typer.Option(help="A prepared folder; repeat for each.")],
+    in_use: Annotated[Path, typer.Option(help="Folder of bundles that holds the one in use.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything that is left behind.")],
+    models: Models = MODELS,
+) -> None:
+    """Train a copy of a bundle on more images, and evaluate it beside the one in use; goes on if interrupted."""
+    refit(RefitFolders(models / model, in_use / model, out), data)
 
 
 @app.command()
@@ -127,7 +155,7 @@ def crossvalidate(
 ) -> None:
     """Fit and measure a bundle's recipe on every fold; figures per fold and pooled go to crossvalidation.json."""
     report = cross_validate(models / model, data, choose_device(), None if leave_group_out else folds, plots)
-    _write_json(report, runs / model / "crossvalidation.json")
+    write_json(report, runs / model / "crossvalidation.json")
     for number, fold in enumerate(report["folds"], start=1):
         typer.echo(f"fold {number}: " + ", ".join(f"{k} {_rounded(v)}" for k, v in fold["overall"].items()))
     pooled = report["pooled"]["overall"]
@@ -140,7 +168,7 @@ def crossvalidate(
 def calibrate(model: Model, models: Models = MODELS, runs: Run = RUNS) -> None:
     """Choose temperature and operating points on the validation images of the last run; write them to node.yaml."""
     chosen = calibrate_bundle(models / model, runs / model)
-    _write_json(chosen.model_dump(mode="json", include={"calibration", "findings"}), runs / model / "calibration.json")
+    write_json(chosen.model_dump(mode="json", include={"calibration", "findings"}), runs / model / "calibration.json")
 
 
 @app.command()
@@ -173,7 +201,7 @@ def evaluate(
 ) -> None:
     """Score a bundle, through the node's own reading, on a folder per class; curves.json is written beside --json."""
     figures, curves = evaluate_bundle(models / model, data, Backend(), by_group, plots)
-    _write_json(figures, json_)
+    write_json(figures, json_)
     json_.with_name(CURVES_FILE).write_text(json.dumps(curves, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -186,7 +214,7 @@ def export(
 ) -> None:
     """Write a bundle's network and Grad-CAM as ONNX, if they say the same as the original."""
     exported = export_onnx(models / model, data)
-    _write_json({**asdict(exported), "path": exported.path.as_posix()}, runs / model / "onnx.json")
+    write_json({**asdict(exported), "path": exported.path.as_posix()}, runs / model / "onnx.json")
 
 
 @app.command()
@@ -202,26 +230,13 @@ def card(model: Model, models: Models = MODELS) -> None:
     write_model_card(models / model)
 
 
-def _write_json(content: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_defined(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _defined(content: Any) -> Any:
-    """``content`` with null where a figure is not defined: JSON has no NaN (RFC 8259), and strict readers refuse it."""
-    if isinstance(content, Mapping):
-        return {key: _defined(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_defined(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
-
-
 def _rounded(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
 def main() -> None:
     """Run a command; what the user can put right is said in a sentence, with exit status 1."""
+    end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     for talkative in ("onnxscript", "onnx_ir"):
         logging.getLogger(talkative).setLevel(logging.WARNING)

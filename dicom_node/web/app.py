@@ -123,7 +123,9 @@ def _offer_single_sign_on(app: FastAPI, settings: OidcSection, secret_path: Path
 def _offer_predictions(app: FastAPI, models: Models) -> None:
     # They bring the models' libraries with them, which a web process without models need not wait for.
     from dicom_node.web.prediction import Predictor
+    from dicom_node.web.routes import trial
     from dicom_node.web.routes.api import predict
 
     app.state.predictor = Predictor(models)
     app.include_router(predict.router, prefix="/api")
+    app.include_router(trial.router, include_in_schema=False)

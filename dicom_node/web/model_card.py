@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
-from dicom_node.lifecycle.decisions import read_deployments
+from dicom_node.lifecycle.decisions import INSTALLED, read_deployments
 from dicom_node.lifecycle.drift import Stability
 from dicom_node.lifecycle.feedback import Agreement, agreement
 from dicom_node.lifecycle.inputs import model_drift
@@ -105,7 +105,7 @@ def get_model(session: Session, view: BundleView, at: datetime) -> ModelDetail:
         data=tuple(map(str, metadata.get("data", ()))),
         limits=tuple(map(str, metadata.get("limits", ()))),
         changelog={str(version): str(text) for version, text in metadata.get("changelog", {}).items()},
-        version_id=int(deployment.folder.parents[1].name) if deployment.folder else 0,
+        version_id=version_in_use(view),
         shadow_id=shadow_id,
         activity=activity,
         agreement=tuple(agreement(session, view.name)),
@@ -114,6 +114,12 @@ def get_model(session: Session, view: BundleView, at: datetime) -> ModelDetail:
         shadow=tuple(shadow_comparison(session, shadow_id)) if shadow_id is not None else (),
         history=tuple(model_changes(session, view.name)),
     )
+
+
+def version_in_use(view: BundleView) -> int:
+    """The number of the version that reads, 0 for the one installed with the node."""
+    folder = view.deployment.folder
+    return int(folder.parents[1].name) if folder else INSTALLED
 
 
 def _summary(view: BundleView, activity: Activity) -> ModelSummary:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -25,17 +23,13 @@ from dicom_node.inference.operating_point import evaluate
 from dicom_node.inference.reader import ModelReader
 from dicom_node.studies.headers import SeriesHeaders
 from dicom_node.studies.selection import select_series
+from dicom_node.web.formats import as_file, image_format
+from dicom_node.web.trial import Trial, available, try_out
 
 MAXIMUM_WAITING = 32
 """Requests that wait for the model; a service that takes more would only answer all of them too late."""
 
-_SIGNATURES = {"PNG": (0, b"\x89PNG\r\n\x1a\n"), "JPEG": (0, b"\xff\xd8\xff"), "DICOM": (128, b"DICM")}
-
 T = TypeVar("T")
-
-
-class UnknownFormat(Exception):
-    """The bytes are neither DICOM nor PNG nor JPEG."""
 
 
 class UnknownModel(Exception):
@@ -109,13 +103,33 @@ class Predictor:
         finally:
             self._waiting -= 1
 
+    @property
+    def models(self) -> dict[str, str]:
+        """The titles of the models that can be tried, by name."""
+        return available(self._models)
+
+    async def try_out(self, files: Sequence[tuple[str, bytes]], model: str | None) -> Trial:
+        """Read the files of one study, or one plain image, as ``trial.try_out`` does, in the model's turn.
+
+        Raises:
+            Busy: too many requests wait already.
+            NotTried: it is none of both, or there is no such model.
+        """
+        if self._waiting >= self._maximum:
+            raise Busy
+        self._waiting += 1
+        try:
+            return await self._in(self._reader, lambda: try_out(self._models, files, model))
+        finally:
+            self._waiting -= 1
+
     @staticmethod
     async def _in(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     def _decode(self, content: bytes, model: str | None) -> tuple[ModelReader, ImageStack]:
-        known = _format(content)
-        with _as_file(content) as path:
+        known = image_format(content)
+        with as_file(content) as path:
             if known != "DICOM":
                 return self._model(model or self._only_model()), read_plain_image(path)
             reader = self._model(model or self._chosen_model(path))
@@ -149,25 +163,6 @@ class Predictor:
             if decision.model is not None:
                 return decision.model
         raise NotApplicable(" ".join(decision.reason for decision in decisions) or "The file holds no image.")
-
-
-def _format(content: bytes) -> str:
-    for name, (offset, signature) in _SIGNATURES.items():
-        if content[offset : offset + len(signature)] == signature:
-            return name
-    raise UnknownFormat
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[Path]:
-    """A file in memory that has a path: patient data sent for a prediction never touches a disk."""
-    descriptor = os.memfd_create("prediction")
-    try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(content)
-        yield Path(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
 
 
 def _score(reader: ModelReader, stack: ImageStack) -> Prediction:

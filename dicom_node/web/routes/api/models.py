@@ -5,20 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
-from dicom_node.database import now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role
 from dicom_node.lifecycle import decisions
+from dicom_node.lifecycle.labelled import MOST_FILES, NotTaken, add_labelled_data, keep_upload
+from dicom_node.lifecycle.trainer import NotInstalled
+from dicom_node.lifecycle.versions import (
+    TRAINING_FILE,
+    VersionFolders,
+    cancel_version,
+    read_progress,
+    request_version,
+)
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.bundles import BundleView
 from dicom_node.web.callers import CurrentCaller, needs
 from dicom_node.web.dependencies import CurrentConfig, CurrentDatabase, ReadingSession
 from dicom_node.web.model_card import ModelDetail, ModelSummary, find_bundle, get_model, list_models
 from dicom_node.web.problems import PROBLEM_RESPONSES
+from dicom_node.web.queries.models import LabelledData, Version, labelled_data, model_versions
+from dicom_node.web.uploads import form_in_memory, uploaded_files
+
+_DATA_FORM = {
+    "type": "object",
+    "required": ["files"],
+    "properties": {
+        "files": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "A zip, or files"},
+        "name": {"type": "string", "description": "What to call them"},
+    },
+}
+_DATA_BODY = {"required": True, "content": {"multipart/form-data": {"schema": _DATA_FORM}}}
 
 router = APIRouter(prefix="/models", tags=["models"], responses=PROBLEM_RESPONSES)
 
@@ -62,6 +86,28 @@ class ChosenVersion(BaseModel):
     """A version by its number; 0 is the one installed with the node, None none."""
 
     version_id: int | None
+
+
+class Retraining(BaseModel):
+    """What to train on: labelled data by number, all of the model's where left out; and for how many epochs."""
+
+    data: list[int] = []
+    epochs: Annotated[int, Field(ge=1, le=500)] | None = None
+
+
+class Uploaded(BaseModel):
+    """Labelled images that were taken: how many, by split and class, and what the checks had to say."""
+
+    data_id: int
+    images: dict[str, dict[str, int]]
+    notes: list[str]
+
+
+class Training(BaseModel):
+    """How far the training of a version is; ``progress`` holds the epochs of each fit so far."""
+
+    version: Version
+    progress: dict[str, Any] | None
 
 
 class Decided(BaseModel):
@@ -154,3 +200,102 @@ def discard(
         text = decisions.discard(session, bundle.name, version_id, caller.name)
     audit.model_decided(caller, bundle.name, text)
     return Decided(text=text)
+
+
+@router.post("/{name}/data", status_code=HTTPStatus.CREATED, openapi_extra={"requestBody": _DATA_BODY})
+async def upload_data(
+    request: Request,
+    config: CurrentConfig,
+    database: CurrentDatabase,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    bundle: CurrentBundle,
+) -> Uploaded:
+    """Take labelled images: a zip, or files with their paths, in a folder for each class; index.csv names patients.
+
+    They pass the checks of training first; 422 says what speaks against them, and nothing is kept then. 501 where
+    training is not installed on this host.
+    """
+    form = await form_in_memory(request, files=MOST_FILES)
+    try:
+        files = await uploaded_files(form, "files")
+        title = str(form.get("name", "")).strip()[:64] or (files[0][0].partition("/")[0][:64] if files else "")
+        folder, report = await run_in_threadpool(
+            keep_upload, files, config.node.models_folder / bundle.name, config.labelled_folder / bundle.name
+        )
+    except NotTaken as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    except NotInstalled as error:
+        raise HTTPException(HTTPStatus.NOT_IMPLEMENTED, str(error)) from None
+    finally:
+        await form.close()
+    with database.session.begin() as session:
+        number = add_labelled_data(session, bundle.name, title, folder, report, caller.name)
+    audit.model_decided(caller, bundle.name, f"labelled data {number} uploaded")
+    return Uploaded(
+        data_id=number, images=report["images"], notes=[objection["sentence"] for objection in report["objections"]]
+    )
+
+
+@router.get("/{name}/data")
+def read_data(session: ReadingSession, bundle: CurrentBundle) -> list[LabelledData]:
+    """The labelled images that were uploaded for the model, newest first."""
+    return labelled_data(session, bundle.name)
+
+
+@router.post("/{name}/retrain", status_code=HTTPStatus.ACCEPTED, dependencies=[ADMINS])
+def retrain(
+    database: CurrentDatabase,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    bundle: CurrentBundle,
+    wanted: Retraining | None = None,
+) -> Training:
+    """Train a new version from the one in use, on labelled images; a worker does it beside its studies.
+
+    409 where there is nothing to train on, or a version is being trained already.
+    """
+    version_id = ask_for_version(database, bundle, caller.name, wanted or Retraining())
+    audit.model_decided(caller, bundle.name, f"training of version {version_id} asked for")
+    with database.reading() as session:
+        return _training(session, bundle.name, version_id, None)
+
+
+@router.get("/{name}/versions/{version_id}")
+def read_version(session: ReadingSession, config: CurrentConfig, bundle: CurrentBundle, version_id: int) -> Training:
+    """One version: how far its training is, and once it is trained, its figures beside those of the version in use."""
+    return _training(session, bundle.name, version_id, config.versions_folder)
+
+
+@router.post("/{name}/versions/{version_id}/cancel", dependencies=[ADMINS])
+def cancel(
+    database: CurrentDatabase, caller: CurrentCaller, audit: CurrentAudit, bundle: CurrentBundle, version_id: int
+) -> Decided:
+    """Stop the training of a version; 409 where it is not being trained."""
+    with deciding(), database.session.begin() as session:
+        text = cancel_version(session, bundle.name, version_id, caller.name)
+    audit.model_decided(caller, bundle.name, text)
+    return Decided(text=text)
+
+
+def ask_for_version(database: Database, bundle: BundleView, by: str, wanted: Retraining) -> int:
+    """Ask for a version to be trained; returns its number.
+
+    Raises:
+        HTTPException: it cannot be (409); the detail says why.
+    """
+    with deciding(), database.session.begin() as session:
+        if bundle.definition is None or not bundle.has_weights:
+            raise decisions.NotPossible(bundle.problem or f"{bundle.name} has no weights to start from.")
+        if not (bundle.folder / TRAINING_FILE).is_file():
+            raise decisions.NotPossible(f"{bundle.name} has no {TRAINING_FILE}: it does not say how it is trained.")
+        version = bundle.definition.version
+        return request_version(session, bundle.name, version, by, data=wanted.data, epochs=wanted.epochs).id
+
+
+def _training(session: Session, model: str, version_id: int, folder: FilePath | None) -> Training:
+    version = next((one for one in model_versions(session, model) if one.id == version_id), None)
+    if version is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"{model} has no version with the number {version_id}.")
+    progress = read_progress(VersionFolders.of(folder, version_id, model)) if folder is not None else None
+    return Training(version=version, progress=progress)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from fastapi import APIRouter, HTTPException, Request
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import UploadFile
 
 from dicom_node.domain import NotApplicable
 from dicom_node.imaging.errors import UnreadableImage
-from dicom_node.web.prediction import Busy, Prediction, Predictor, UnknownFormat, UnknownModel
+from dicom_node.web.formats import UnknownFormat
+from dicom_node.web.prediction import Busy, Prediction, Predictor, UnknownModel
 from dicom_node.web.problems import PROBLEM_RESPONSES
+from dicom_node.web.uploads import form_in_memory
 
 _FORM = {
     "type": "object",
@@ -26,12 +27,6 @@ _FORM = {
 router = APIRouter(prefix="/predict", tags=["predictions"], responses=PROBLEM_RESPONSES)
 
 
-class _InMemory(MultiPartParser):
-    """Starlette's parser, which would put files above 1 MB on disk. How large they may be is the body limit's."""
-
-    spool_max_size = 1 << 62
-
-
 _BODY = {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
 
 
@@ -43,7 +38,7 @@ async def predict(request: Request) -> Prediction:
     reads such an image, 404 where there is no such model, 503 with Retry-After where too many requests wait.
     """
     predictor: Predictor = request.app.state.predictor
-    form = await _form(request)
+    form = await form_in_memory(request, files=1)
     try:
         image, model = form.get("image"), form.get("model")
         if not isinstance(image, UploadFile):
@@ -65,12 +60,3 @@ async def predict(request: Request) -> Prediction:
         raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"}) from None
     finally:
         await form.close()
-
-
-async def _form(request: Request) -> FormData:
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the image as multipart/form-data.")
-    try:
-        return await _InMemory(request.headers, request.stream(), max_files=1, max_fields=4).parse()
-    except MultiPartException as error:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"The form cannot be read: {error}.") from None
