@@ -675,9 +675,7 @@ class Worker:
         self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
         self._fetches = FetchWorkflow(config, database, self._stopping)
         self._retraining = RetrainingWorkflow(config, database, self._stopping)
-        self._watcher = StudyWatcher(
-            config, database, self._begin, self._commitments, self._fetches, self._retraining
-        )
+        self._watcher = StudyWatcher(config, database, self._begin, self._commitments, self._fetches, self._retraining)
         self._retention = Retention(config, database, forget_workflows)
         self._liveness = Liveness(database, config.worker.id, self._take_over, lambda: models.trouble)
         self._analyse_queue: Queue | None = None
