@@ -108,7 +108,10 @@ def _with_splits(found: Sequence[FoundImage], classes: Sequence[str], options: I
         for image in found
         if image.split != "valid"
     ]
-    _, test = hold_out(open_ones, options.test_fraction, options.seed)
+    try:
+        _, test = hold_out(open_ones, options.test_fraction, options.seed)
+    except ValueError as error:
+        raise DataError(f"{len(open_ones)} images are too few to hold a test part out of: {error}") from error
     held_out = {str(image.path) for image in test}
     _log.info("the data have no test part: %d of %d images are held out as one", len(test), len(found))
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -76,9 +75,9 @@ def give_verdict(
     return row
 
 
-def verdicts_on(session: Session, findings: Sequence[FindingRow]) -> dict[int, list[VerdictRow]]:
-    """What readers said of these findings, by the finding's id."""
-    return {finding.id: list(session.scalars(_about(finding).order_by(VerdictRow.at))) for finding in findings}
+def verdicts_on(session: Session, finding: FindingRow) -> list[VerdictRow]:
+    """What readers said of a finding, the oldest first."""
+    return list(session.scalars(_about(finding).order_by(VerdictRow.at)))
 
 
 def agreement(session: Session, model: str) -> list[Agreement]:

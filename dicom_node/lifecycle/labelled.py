@@ -23,7 +23,7 @@ MOST_FILES = 20_000
 MOST_MEGABYTES = 4096
 _IMAGES = frozenset({".png", ".jpg", ".jpeg"})
 _INDEX = "index.csv"
-_IGNORED = re.compile(r"(^|/)(\.|__MACOSX/|Thumbs\.db$|desktop\.ini$)")
+_IGNORED = re.compile(r"(^|/)(\.[^./]|__MACOSX/|Thumbs\.db$|desktop\.ini$)")
 NamedContent = tuple[str, bytes]
 
 

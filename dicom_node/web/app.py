@@ -36,6 +36,7 @@ from dicom_node.web.routes import (
     results,
     rules,
     studies,
+    verdicts,
 )
 from dicom_node.web.routes.api import access as api_access
 from dicom_node.web.routes.api import actions as api_actions
@@ -46,6 +47,7 @@ from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
 from dicom_node.web.routes.api import rules as api_rules
 from dicom_node.web.routes.api import studies as api_studies
+from dicom_node.web.routes.api import verdicts as api_verdicts
 from dicom_node.web.security import SecurityHeaders, refuse_foreign_pages
 from dicom_node.web.templating import create_templates
 
@@ -82,10 +84,11 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     app.state.metrics = Metrics(config, database)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (login, overview, studies, instances, results, peers, models, rules, audit, access):
+    for page in (login, overview, studies, instances, results, peers, models, rules, audit, access, verdicts):
         app.include_router(page.router, include_in_schema=False)
     for resource in (
         api_studies,
+        api_verdicts,
         api_actions,
         api_peers,
         api_refusals,

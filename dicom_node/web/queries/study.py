@@ -24,6 +24,7 @@ from dicom_node.database import (
     StudyRow,
 )
 from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
+from dicom_node.lifecycle.feedback import verdicts_on
 from dicom_node.web.queries.studies import telling
 
 
@@ -48,9 +49,20 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one reader says of a finding."""
+
+    reader: str
+    right: bool
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FindingDetail:
     """A finding with everything that explains it; ``image_probabilities`` are in the order of the stack."""
 
+    id: int
     series_instance_uid: str
     model: str
     model_version: str
@@ -66,6 +78,7 @@ class FindingDetail:
     class_probabilities: dict[str, float]
     device: str
     seconds: float
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +246,7 @@ def _findings(session: Session, analysis_ids: Iterable[str]) -> dict[str, tuple[
     for row in session.scalars(query):
         grouped[row.analysis_id].append(
             FindingDetail(
+                id=row.id,
                 series_instance_uid=row.series_instance_uid,
                 model=row.model,
                 model_version=row.model_version,
@@ -248,6 +262,7 @@ def _findings(session: Session, analysis_ids: Iterable[str]) -> dict[str, tuple[
                 class_probabilities=row.class_probabilities,
                 device=row.device,
                 seconds=row.seconds,
+                verdicts=tuple(Verdict(one.reader, one.right, one.note, one.at) for one in verdicts_on(session, row)),
             )
         )
     return defaultdict(
