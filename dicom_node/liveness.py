@@ -139,10 +139,13 @@ class Liveness:
         """End in order; what is left undone is this worker's for ``SILENT_SECONDS``, as during a restart."""
         self._stopping.set()
         self._thread.join()
-        with self._database.session.begin() as session:
-            own = sa.update(WorkerRow).where(WorkerRow.worker_id == self._worker_id, WorkerRow.life == self._life)
-            at = database_time(session)
-            session.execute(own.values(stopped_at=at, beat_at=at))
+        own = sa.update(WorkerRow).where(WorkerRow.worker_id == self._worker_id, WorkerRow.life == self._life)
+        try:
+            with self._database.session.begin() as session:
+                at = database_time(session)
+                session.execute(own.values(stopped_at=at, beat_at=at))
+        except sa.exc.SQLAlchemyError as error:  # the others will find it silent
+            log.warning("the database does not learn that %s stopped (%s)", self._worker_id, type(error).__name__)
 
     def _run(self) -> None:
         while not self._stopping.wait(BEAT_SECONDS):

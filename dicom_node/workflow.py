@@ -723,8 +723,10 @@ class Worker:
         self._liveness.stop()
 
     def _take_over(self, worker_id: str) -> int:
-        """Put what another worker left unfinished back into the queues, for all who are alive; how many workflows."""
-        shutil.rmtree(self._config.writing_folder.with_name(worker_id), ignore_errors=True)
+        """Put what another worker left unfinished back into the queues, for all who are alive; how many workflows.
+
+        Its half-written files are left to its own next start: it may only have been asleep, and be writing them.
+        """
         return len(DBOS._recover_pending_workflows([worker_id]))
 
     def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int, priority: int) -> None:

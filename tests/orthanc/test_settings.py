@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,21 @@ def test_a_wrong_option_is_named(option: str, value: Any, named: str) -> None:
     configuration["DicomNode"][option] = value
 
     with pytest.raises(SettingsError, match=named):
+        read_settings(configuration)
+
+
+def test_the_api_key_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("dnk_1_secret\n", encoding="utf-8")
+    configuration = shipped_configuration()
+    section = configuration["DicomNode"]
+    section["ApiKeyFile"] = str(tmp_path / "key")
+
+    with pytest.raises(SettingsError, match="not both"):
+        read_settings(configuration)
+    del section["ApiKey"]
+    assert read_settings(configuration).api_key == "dnk_1_secret"
+    section["ApiKeyFile"] = str(tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match="nowhere cannot be read"):
         read_settings(configuration)
 
 
