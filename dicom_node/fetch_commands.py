@@ -11,6 +11,9 @@ from dicom_node.config import Config, Peer
 from dicom_node.console import ConfigOption, console, fail, read_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicom_node.domain import Association
     from dicom_node.fetch.retrieve import Fetched, Retriever
 
 
@@ -46,15 +49,27 @@ def _get(settings: Config, retriever: Retriever, peer: Peer, study: str) -> Fetc
     from dicom_node.archive.archive import Archive
     from dicom_node.archive.index import InstanceIndex
     from dicom_node.archive.store import InstanceStore
+    from dicom_node.audit.trail import AuditTrail
+    from dicom_node.audit.transfers import Transfers
     from dicom_node.database import Database
 
     database = Database(settings.database_url)
+    transfers = Transfers(AuditTrail.configured(settings), settings.node.ae_title)
+    in_order = False
     try:
         database.create_tables()
         store = InstanceStore(settings.instances_folder, settings.incoming_folder)
         archive = Archive(store, InstanceIndex(database))
-        return retriever.get(peer, study, settings.incoming_folder, archive.accept)
+
+        def keep(path: Path, association: Association) -> None:
+            transfers.received(study, peer.ae_title, peer.host, archive.accept(path, association))
+
+        fetched = retriever.get(peer, study, settings.incoming_folder, keep)
+        in_order = not fetched.failed
+        return fetched
     finally:
+        transfers.ended(study, in_order=in_order)
+        transfers.close()
         database.close()
 
 

@@ -24,7 +24,7 @@ class Archive:
         self._index = index
 
     def accept(self, path: Path, association: Association) -> AuditedStudy:
-        """Keep the file at ``path`` and index it; returns when both are durable, with the study that it is of.
+        """Keep the file at ``path`` and index it; returns when both are durable, with the study and what came of it.
 
         Raises:
             Refused: it was not kept, and why.
@@ -37,7 +37,8 @@ class Archive:
             if refusal.reason is Reason.UID_CONFLICT:  # what is held lies elsewhere, in its own study and series
                 self._store.discard(relative)
             raise
-        return AuditedStudy(header.study_instance_uid, header.patient_id, header.accession_number)
+        came = ((header.sop_class_uid, 1),)
+        return AuditedStudy(header.study_instance_uid, header.patient_id, header.accession_number, came)
 
 
 def first_instances(session: Session, study_instance_uid: str, folder: Path) -> list[Path]:

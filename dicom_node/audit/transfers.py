@@ -38,19 +38,18 @@ class Transfers:
         self._thread = threading.Thread(target=self._write, name="audit", daemon=True)
         self._thread.start()
 
-    def received(
-        self, association: Hashable, ae_title: str, address: str, study: AuditedStudy, sop_class_uid: str
-    ) -> None:
-        """One instance has come; the first of a study on an association is the beginning of its transfer."""
+    def received(self, association: Hashable, ae_title: str, address: str, came: AuditedStudy) -> None:
+        """An instance has come; the first of a study on an association is the beginning of its transfer."""
         with self._lock:
             caller, transfers = self._under_way.setdefault(association, (_source(ae_title, address), {}))
-            transfer = transfers.get(study.study_instance_uid)
+            transfer = transfers.get(came.study_instance_uid)
             begins = transfer is None
             if transfer is None:
-                transfer = transfers[study.study_instance_uid] = _Transfer(study)
-            transfer.instances[sop_class_uid] += 1
+                transfer = transfers[came.study_instance_uid] = _Transfer(replace(came, sop_classes=()))
+            for sop_class_uid, count in came.sop_classes:
+                transfer.instances[sop_class_uid] += count
         if begins:
-            self._put(message.BEGIN_TRANSFERRING, Action.EXECUTE, caller, self._destination(), study, now())
+            self._put(message.BEGIN_TRANSFERRING, Action.EXECUTE, caller, self._destination(), transfer.study, now())
 
     def ended(self, association: Hashable, *, in_order: bool) -> None:
         """An association is over: what it brought is transferred, with a failure where it broke off."""

@@ -50,7 +50,7 @@ class InstanceSink(Protocol):
     """Where received objects go."""
 
     def accept(self, path: Path, association: Association) -> AuditedStudy:
-        """Keep the Part 10 file at ``path`` durably and index it before returning, with the study that it is of.
+        """Keep the Part 10 file at ``path`` durably and index it before returning, with the study and what came of it.
 
         Raises:
             Refused: it was not kept, and why.
@@ -198,8 +198,7 @@ class Receiver:
             refusal = Refused(Reason.INTERNAL_ERROR, f"internal error ({type(error).__name__}), see the log")
         else:
             if self._transfers is not None:
-                caller, sop_class = association.calling_ae_title, str(event.request.AffectedSOPClassUID)
-                self._transfers.received(event.assoc, caller, association.address, study, sop_class)
+                self._transfers.received(event.assoc, association.calling_ae_title, association.address, study)
             return SUCCESS
         finally:
             if isinstance(file, IncomingFile):

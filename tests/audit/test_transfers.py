@@ -101,11 +101,11 @@ def test_a_sender_does_not_wait_for_the_audit_trail(tmp_path: Path) -> None:
             super().record(event)
 
     transfers = Transfers(StuckTrail(tmp_path, "NODE"), "NODE")
-    study = AuditedStudy("1.2.3", "4711")
+    came = AuditedStudy("1.2.3", "4711", "", ((CT, 1),))
 
     began = time.monotonic()
     for number in range(1000):
-        transfers.received(number % 10, "MODALITY", "127.0.0.1", study, CT)
+        transfers.received(number % 10, "MODALITY", "127.0.0.1", came)
     for number in range(10):
         transfers.ended(number, in_order=True)
     took = time.monotonic() - began

@@ -22,6 +22,7 @@ from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.processes import free_port
 from dicom_node.fetch.query import study_query
 from dicom_node.fetch.retrieve import FetchError, Retriever
+from tests.audit.schema import event_of, read_messages
 from tests.receiving_node import ReceivingNode
 from tests.test_workflow import NodeUnderTest
 
@@ -84,6 +85,10 @@ def test_a_study_is_got_without_a_receiver(
         image.SOPInstanceUID for image in phantom_chest_ct[:3]
     }
     assert list(node.config.incoming_folder.iterdir()) == []
+    assert [event_of(message)[0] for message in read_messages(node.config.audit_folder)] == [
+        "Begin Transferring DICOM Instances",
+        "DICOM Instances Transferred",
+    ]
     node.close()
 
 
