@@ -61,7 +61,7 @@ def test_an_image_is_tried_and_shown_with_where_the_model_looked(admin_page: Pag
     admin_page.get_by_role("button", name="Read").click()
 
     admin_page.get_by_role("heading", name="Tumour").wait_for(timeout=30_000)
-    shown = admin_page.locator(".pair img")
+    shown = admin_page.locator(".beside img")
     assert shown.count() >= 1
     assert shown.first.evaluate("image => image.naturalWidth") > 0
 
