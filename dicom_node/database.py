@@ -112,6 +112,7 @@ class SeriesRow(Base):
     """A series of a study."""
 
     __tablename__ = "series"
+    __table_args__ = (sa.Index("series_by_modality", "modality", "study_instance_uid"),)
 
     series_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(sa.ForeignKey("studies.study_instance_uid"), index=True)

@@ -111,15 +111,20 @@ def list_studies(
     """
     wanted = wanted or StudyFilter()
     arrived = _arrived(wanted, before)
-    conditions = _conditions(wanted, session.get_bind().dialect.name)
+    dialect = session.get_bind().dialect.name
     order = (StudyRow.last_received_at.desc(), StudyRow.study_instance_uid.desc())
-    windowed = bool(conditions) and not _has_index(wanted)
-    if windowed:
-        window = sa.select(StudyRow.study_instance_uid).where(*arrived).order_by(*order).limit(WINDOW).subquery()
-        query = sa.select(StudyRow).join(window, window.c.study_instance_uid == StudyRow.study_instance_uid)
-    else:
-        query = sa.select(StudyRow).where(*arrived)
-    rows = session.scalars(query.where(*conditions).order_by(*order).limit(limit + 1)).all()
+    listed, windowed = StudyRow, False
+    query = sa.select(StudyRow).where(*arrived)
+    if _is_selective(wanted):
+        found = sa.union(*_lookups(wanted, dialect)).subquery()
+        query = query.join(found, found.c.study_instance_uid == StudyRow.study_instance_uid)
+    elif not _has_index(wanted):
+        windowed = True
+        listed = sa.orm.aliased(StudyRow, query.order_by(*order).limit(WINDOW).subquery())
+        query = sa.select(listed)
+    query = query.where(*_conditions(listed, wanted, dialect))
+    newest = (listed.last_received_at.desc(), listed.study_instance_uid.desc())
+    rows = session.scalars(query.order_by(*newest).limit(limit + 1)).all()
     shown = rows[:limit]
     following = _cursor_of(shown[-1]) if len(rows) > limit else None
     if windowed and following is None:
@@ -146,37 +151,52 @@ def _arrived(wanted: StudyFilter, before: Cursor | None) -> list[sa.ColumnElemen
     return found
 
 
-def _conditions(wanted: StudyFilter, dialect: str) -> list[sa.ColumnElement[bool]]:
+def _lookups(wanted: StudyFilter, dialect: str) -> list[sa.Select[tuple[str]]]:
+    """What finds the few studies that a search is for: a range of an index each, which together are no guess."""
+    columns: list[sa.orm.InstrumentedAttribute[str]] = [StudyRow.patient_id, StudyRow.patient_name]
+    text = wanted.patient
+    if len(text) < _SELECTIVE:
+        columns, text = [_searched(StudyRow, wanted.search)], wanted.search
+    return [sa.select(StudyRow.study_instance_uid).where(_starts_with([column], text, dialect)) for column in columns]
+
+
+def _conditions(listed: type[StudyRow], wanted: StudyFilter, dialect: str) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if wanted.search:
-        column = StudyRow.study_instance_uid if _is_uid(wanted.search) else StudyRow.accession_number
-        found.append(_starts_with([column], wanted.search, dialect))
+        found.append(_starts_with([_searched(listed, wanted.search)], wanted.search, dialect))
     if wanted.patient:
-        found.append(_starts_with([StudyRow.patient_id, StudyRow.patient_name], wanted.patient, dialect))
+        found.append(_starts_with([listed.patient_id, listed.patient_name], wanted.patient, dialect))
     if wanted.state is not None:
-        found.append(StudyRow.state == wanted.state)
+        found.append(listed.state == wanted.state)
     if wanted.source:
-        found.append(StudyRow.calling_ae_title == wanted.source)
+        found.append(listed.calling_ae_title == wanted.source)
     if wanted.modality:
         found.append(
             sa.exists().where(
-                SeriesRow.study_instance_uid == StudyRow.study_instance_uid, SeriesRow.modality == wanted.modality
+                SeriesRow.study_instance_uid == listed.study_instance_uid, SeriesRow.modality == wanted.modality
             )
         )
     if wanted.model:
         found.append(
-            sa.exists().where(DecisionRow.analysis_id == StudyRow.latest_analysis_id, DecisionRow.model == wanted.model)
+            sa.exists().where(DecisionRow.analysis_id == listed.latest_analysis_id, DecisionRow.model == wanted.model)
         )
     return found
 
 
-def _has_index(wanted: StudyFilter) -> bool:
-    """Whether an index leads to the few studies that match, or to them in the order that is wanted."""
+def _searched(listed: type[StudyRow], text: str) -> sa.orm.InstrumentedAttribute[str]:
+    return listed.study_instance_uid if _is_uid(text) else listed.accession_number
+
+
+def _is_selective(wanted: StudyFilter) -> bool:
+    """Whether few studies can match: the search is long enough."""
     least = _SELECTIVE_UID if _is_uid(wanted.search) else _SELECTIVE
-    if len(wanted.search) >= least or len(wanted.patient) >= _SELECTIVE:
-        return True
+    return len(wanted.search) >= least or len(wanted.patient) >= _SELECTIVE
+
+
+def _has_index(wanted: StudyFilter) -> bool:
+    """Whether an index leads to what matches in the order that is wanted."""
     others = (wanted.search, wanted.patient, wanted.modality, wanted.model)
-    return not any(others) and (wanted.state is None) != (not wanted.source)
+    return not any(others) and (wanted.state is None or not wanted.source)
 
 
 def _is_uid(text: str) -> bool:
