@@ -151,7 +151,7 @@ def _arrived(wanted: StudyFilter, before: Cursor | None) -> list[sa.ColumnElemen
     return found
 
 
-def _lookups(wanted: StudyFilter, dialect: str) -> list[sa.Select[tuple[str]]]:
+def _lookups(wanted: StudyFilter, dialect: str) -> list[sa.Select[str]]:
     """What finds the few studies that a search is for: a range of an index each, which together are no guess."""
     columns: list[sa.orm.InstrumentedAttribute[str]] = [StudyRow.patient_id, StudyRow.patient_name]
     text = wanted.patient
