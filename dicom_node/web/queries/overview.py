@@ -100,16 +100,15 @@ def _images_per_minute(session: Session, at: datetime) -> float:
 
 
 def _turnaround(session: Session, since: datetime) -> Turnaround | None:
-    query = (
-        sa.select(AnalysisRow.last_image_at, AnalysisRow.finished_at)
-        .join(StudyRow, StudyRow.latest_analysis_id == AnalysisRow.analysis_id)
-        .where(
-            StudyRow.last_received_at >= since,
-            AnalysisRow.state == StudyState.DELIVERED,
-            AnalysisRow.asked_again_at.is_(None),
-        )
+    # In two steps: joined, PostgreSQL may read every analysis to find those of a day.
+    delivered = (
+        sa.select(StudyRow.latest_analysis_id)
+        .where(StudyRow.last_received_at >= since, StudyRow.state == StudyState.DELIVERED)
         .order_by(StudyRow.last_received_at.desc())
         .limit(_TURNAROUND_SAMPLE)
+    )
+    query = sa.select(AnalysisRow.last_image_at, AnalysisRow.finished_at).where(
+        AnalysisRow.analysis_id.in_(session.scalars(delivered).all()), AnalysisRow.asked_again_at.is_(None)
     )
     seconds = sorted((finished - last).total_seconds() for last, finished in session.execute(query) if finished)
     if not seconds:
