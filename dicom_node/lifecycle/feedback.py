@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -75,9 +76,29 @@ def give_verdict(
     return row
 
 
-def verdicts_on(session: Session, finding: FindingRow) -> list[VerdictRow]:
-    """What readers said of a finding, the oldest first."""
-    return list(session.scalars(_about(finding).order_by(VerdictRow.at)))
+Subject = tuple[str, str, int, int, str, str]
+"""What a verdict is about: analysis, series, stack, number of the finding, model and its version."""
+
+
+def subject(row: FindingRow | VerdictRow) -> Subject:
+    """What a verdict on a finding is about, and what a verdict was about."""
+    return (
+        row.analysis_id,
+        row.series_instance_uid,
+        row.stack_number,
+        row.number,
+        row.model,
+        row.model_version,
+    )
+
+
+def verdicts_of(session: Session, analysis_ids: Iterable[str]) -> dict[Subject, list[VerdictRow]]:
+    """What readers said of the findings of some analyses, the oldest first, by what it is about."""
+    query = sa.select(VerdictRow).where(VerdictRow.analysis_id.in_(analysis_ids)).order_by(VerdictRow.at)
+    found: dict[Subject, list[VerdictRow]] = {}
+    for row in session.scalars(query):
+        found.setdefault(subject(row), []).append(row)
+    return found
 
 
 def agreement(session: Session, model: str) -> list[Agreement]:

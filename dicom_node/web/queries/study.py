@@ -24,7 +24,7 @@ from dicom_node.database import (
     StudyRow,
 )
 from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
-from dicom_node.lifecycle.feedback import verdicts_on
+from dicom_node.lifecycle.feedback import subject, verdicts_of
 from dicom_node.web.queries.studies import telling
 
 
@@ -240,8 +240,9 @@ def _decisions(session: Session, analysis_ids: Iterable[str]) -> dict[str, tuple
     return grouped
 
 
-def _findings(session: Session, analysis_ids: Iterable[str]) -> dict[str, tuple[FindingDetail, ...]]:
+def _findings(session: Session, analysis_ids: Sequence[str]) -> dict[str, tuple[FindingDetail, ...]]:
     query = sa.select(FindingRow).where(FindingRow.analysis_id.in_(analysis_ids)).order_by(FindingRow.id)
+    verdicts = verdicts_of(session, analysis_ids)
     grouped: dict[str, list[FindingDetail]] = defaultdict(list)
     for row in session.scalars(query):
         grouped[row.analysis_id].append(
@@ -262,7 +263,9 @@ def _findings(session: Session, analysis_ids: Iterable[str]) -> dict[str, tuple[
                 class_probabilities=row.class_probabilities,
                 device=row.device,
                 seconds=row.seconds,
-                verdicts=tuple(Verdict(one.reader, one.right, one.note, one.at) for one in verdicts_on(session, row)),
+                verdicts=tuple(
+                    Verdict(one.reader, one.right, one.note, one.at) for one in verdicts.get(subject(row), ())
+                ),
             )
         )
     return defaultdict(
