@@ -272,11 +272,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which model, exactly: ``weights_digest`` is the SHA-256 of the weights file."""
+    """Which model, exactly: ``weights_digest`` is the SHA-256 of the weights file.
+
+    ``decided`` names findings and the operating points that they are held against in place of the bundle's own: the
+    same probability may then mean another answer.
+    """
 
     name: str
     version: str
     weights_digest: str
+    decided: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

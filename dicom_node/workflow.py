@@ -248,7 +248,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
         try:
             reader = self._models.reader(model)
             with self._database.reading() as session:
-                identity = analyses.identity(session, name, reader.bundle.identity, series_instance_uid)
+                points = {finding.name: finding.operating_point for finding in reader.bundle.manifest.findings}
+                identity = analyses.identity(session, name, reader.bundle.identity, series_instance_uid, points)
             with self.isolation.reading(name):
                 outcome = read_series(instances, reader, identity, self._options)
         except TooOftenInterrupted as parked:

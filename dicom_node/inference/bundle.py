@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_node.domain import ModelIdentity
@@ -39,6 +39,16 @@ class Bundle:
         network = backend.open(definition, digest)
         identity = ModelIdentity(definition.name, definition.version, digest)
         return cls(definition, network, definition.preprocessing(), identity, _gate(definition.folder / GATE_FILE))
+
+    def run_as(self, definition: BundleDefinition) -> Bundle:
+        """The same network under another manifest, whose operating points become part of its identity."""
+        own = BundleDefinition.load(definition.folder).manifest
+        decided = tuple(
+            (finding.name, finding.operating_point)
+            for finding, before in zip(definition.manifest.findings, own.findings, strict=True)
+            if finding.operating_point != before.operating_point
+        )
+        return replace(self, definition=definition, identity=replace(self.identity, decided=decided))
 
     @property
     def name(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +41,7 @@ class ModelReader:
 
     def run_as(self, definition: BundleDefinition) -> ModelReader:
         """A reader with the same network whose answers are held against another manifest; the two take turns."""
-        return ModelReader(replace(self._bundle, definition=definition), self._turn)
+        return ModelReader(self._bundle.run_as(definition), self._turn)
 
     @property
     def bundle(self) -> Bundle:

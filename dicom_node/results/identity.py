@@ -87,5 +87,6 @@ class ResultIdentity:
             self.series_instance_uid,
             str(self.stack_number),
             self.variant,
+            *(part for decided in self.model.decided for part in decided),
             *parts,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -100,15 +100,17 @@ def reopen(session: Session, name: str, state: StudyState) -> None:
     set_state(session, name, state)
 
 
-def identity(session: Session, name: str, model: ModelIdentity, series_instance_uid: str) -> AnalysisIdentity:
+def identity(
+    session: Session, name: str, model: ModelIdentity, series_instance_uid: str, points: Mapping[str, str]
+) -> AnalysisIdentity:
     """What the results of one model on one series are derived from.
 
-    The predecessor is the latest earlier analysis in which the same model, with the same weights, read the same
-    series: only then is there a report that the new one supersedes.
+    The predecessor is the latest earlier analysis in which the same model, with the same weights and at the same
+    operating ``points``, read the same series: only then is there a report that the new one supersedes.
     """
     row = session.get_one(AnalysisRow, name)
-    predecessor = session.scalar(
-        sa.select(AnalysisRow.input_digest)
+    earlier = session.execute(
+        sa.select(AnalysisRow.input_digest, FindingRow.name, FindingRow.operating_point)
         .join(FindingRow)
         .where(
             AnalysisRow.study_instance_uid == row.study_instance_uid,
@@ -119,8 +121,11 @@ def identity(session: Session, name: str, model: ModelIdentity, series_instance_
             FindingRow.weights_digest == model.weights_digest,
         )
         .order_by(AnalysisRow.created_at.desc())
-        .limit(1)
     )
+    same: dict[str, bool] = {}
+    for digest, finding, point in earlier:
+        same[digest] = same.get(digest, True) and points.get(finding, point) == point
+    predecessor = next((digest for digest, is_same in same.items() if is_same), None)
     return AnalysisIdentity(row.study_instance_uid, row.input_digest, row.created_at, predecessor)
 
 

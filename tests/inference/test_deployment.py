@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dicom_node.domain import Evaluation, ImagePlane, ImageStack
+from dicom_node.domain import Evaluation, ImagePlane, ImageStack, ResultKind
 from dicom_node.inference.deployment import Deployment, Shadow
 from dicom_node.inference.models import Models
+from dicom_node.results.identity import ResultIdentity
 from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 
 POINTS = {"balanced": {"threshold": 0.0}, "rule_in": {"threshold": 1.0}}
@@ -56,6 +57,22 @@ def test_another_operating_point_is_taken_up_and_named_with_the_network_kept(mod
 
     assert _evaluation(models) == ("rule_in", Evaluation.ABSENT)
     assert models.reader("tiny").bundle.network is network
+
+
+def test_another_operating_point_makes_other_objects_and_the_own_one_the_former_again(models: Models) -> None:
+    def uid() -> str:
+        return ResultIdentity("1", "d", models.reader("tiny").bundle.identity, "2").sop_instance_uid(
+            ResultKind.SECONDARY_CAPTURE
+        )
+
+    installed = uid()
+
+    models.deploy({"tiny": Deployment(operating_points={"tumor": "rule_in"})})
+    decided = uid()
+    models.deploy({"tiny": Deployment(operating_points={"tumor": "balanced"})})
+
+    assert decided != installed
+    assert uid() == installed
 
 
 def test_what_was_decided_already_is_no_change(models: Models) -> None:
