@@ -201,6 +201,7 @@ class UpperLayer(DULServiceProvider):
         while self._header_bytes < _PDU_HEADER.size:
             self._header_bytes += self._receive([self._header[self._header_bytes :]], deadline)
         kind, length = _PDU_HEADER.unpack(self._header)
+        self._header_bytes = 0
         is_data = kind == _P_DATA_TF
         if length > (self.assoc.acceptor.maximum_length if is_data else _LARGEST_CONTROL_PDU):
             self.cut_off = CutOff.PDU_TOO_LONG
@@ -225,7 +226,6 @@ class UpperLayer(DULServiceProvider):
         if len(self._buffer) < length:
             self._buffer = memoryview(bytearray(length))
         missing = body = self._buffer[:length]
-        self._header_bytes = 0
         while missing:
             received = self._receive([missing, self._header], deadline)
             self._header_bytes = max(0, received - len(missing))

@@ -134,4 +134,7 @@ def _midnight(day: date | None) -> datetime | None:
 
 
 Wanted = Annotated[StudyFilter, Depends(_wanted)]
+RowId = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""Within what a database takes for an integer."""
+
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to give at most")]

@@ -237,6 +237,17 @@ def test_what_breaks_the_protocol_aborts_the_association_and_no_other(start: Rec
     assert _nothing_left(receiver)
 
 
+def test_an_abort_is_said_once(start: ReceiverMaker) -> None:
+    with start().connect() as connection:
+        _associate(connection)
+        connection.sendall(struct.pack(">BxL", 4, 1 << 31))
+        assert _pdu(connection)[0] == ABORT
+
+        connection.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
 @pytest.mark.parametrize("sent", [b"", struct.pack(">BxL", 4, 100) + b"abc"], ids=["nothing", "half a PDU"])
 def test_a_silent_peer_is_cut_off_after_the_network_timeout(start: ReceiverMaker, sent: bytes) -> None:
     receiver = start(network_timeout=0.3)

@@ -20,7 +20,7 @@ from dicom_node.web import charts
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.bundles import BundleView, saliency_picture
 from dicom_node.web.callers import Caller, CurrentCaller
-from dicom_node.web.dependencies import CurrentConfig, CurrentDatabase, ReadingSession, Templates
+from dicom_node.web.dependencies import CurrentConfig, CurrentDatabase, ReadingSession, RowId, Templates
 from dicom_node.web.model_card import get_model, list_models, version_in_use
 from dicom_node.web.queries.models import ACTIVITY_DAYS, Version, labelled_data, model_versions, shadow_comparison
 from dicom_node.web.routes.api.models import ADMINS, CurrentBundle, Retraining, ask_for_version, deciding
@@ -163,7 +163,7 @@ def decide_version(
     caller: CurrentCaller,
     audit: CurrentAudit,
     bundle: CurrentBundle,
-    version_id: int,
+    version_id: RowId,
     verb: str,
 ) -> Response:
     """Promote, discard, shadow or cancel a version, go back to one, or end its shadow."""

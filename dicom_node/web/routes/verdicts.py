@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
-from dicom_node.web.dependencies import CurrentDatabase, InstanceUid
+from dicom_node.web.dependencies import CurrentDatabase, InstanceUid, RowId
 from dicom_node.web.routes.api.verdicts import MOST_NOTE, GivenVerdict, judge
 
 router = APIRouter(prefix="/studies")
@@ -22,7 +22,7 @@ def give(
     caller: CurrentCaller,
     audit: CurrentAudit,
     study_instance_uid: InstanceUid,
-    finding_id: int,
+    finding_id: RowId,
     right: Annotated[bool, Form()],
     note: Annotated[str, Form(max_length=MOST_NOTE)] = "",
 ) -> Response:

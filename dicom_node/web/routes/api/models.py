@@ -28,7 +28,7 @@ from dicom_node.lifecycle.versions import (
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.bundles import BundleView
 from dicom_node.web.callers import CurrentCaller, needs
-from dicom_node.web.dependencies import CurrentConfig, CurrentDatabase, ReadingSession
+from dicom_node.web.dependencies import CurrentConfig, CurrentDatabase, ReadingSession, RowId
 from dicom_node.web.model_card import ModelDetail, ModelSummary, find_bundle, get_model, list_models
 from dicom_node.web.problems import PROBLEM_RESPONSES
 from dicom_node.web.queries.models import LabelledData, Version, labelled_data, model_versions
@@ -85,13 +85,13 @@ class Switch(BaseModel):
 class ChosenVersion(BaseModel):
     """A version by its number; 0 is the one installed with the node, None none."""
 
-    version_id: int | None
+    version_id: RowId | None
 
 
 class Retraining(BaseModel):
     """What to train on: labelled data by number, all of the model's where left out; and for how many epochs."""
 
-    data: list[int] = []
+    data: list[RowId] = []
     epochs: Annotated[int, Field(ge=1, le=500)] | None = None
 
 
@@ -193,7 +193,7 @@ def run_in_shadow(
 
 @router.delete("/{name}/versions/{version_id}", dependencies=[ADMINS])
 def discard(
-    database: CurrentDatabase, caller: CurrentCaller, audit: CurrentAudit, bundle: CurrentBundle, version_id: int
+    database: CurrentDatabase, caller: CurrentCaller, audit: CurrentAudit, bundle: CurrentBundle, version_id: RowId
 ) -> Decided:
     """Give a trained version up; its files stay."""
     with deciding(), database.session.begin() as session:
@@ -262,14 +262,14 @@ def retrain(
 
 
 @router.get("/{name}/versions/{version_id}")
-def read_version(session: ReadingSession, config: CurrentConfig, bundle: CurrentBundle, version_id: int) -> Training:
+def read_version(session: ReadingSession, config: CurrentConfig, bundle: CurrentBundle, version_id: RowId) -> Training:
     """One version: how far its training is, and once it is trained, its figures beside those of the version in use."""
     return _training(session, bundle.name, version_id, config.versions_folder)
 
 
 @router.post("/{name}/versions/{version_id}/cancel", dependencies=[ADMINS])
 def cancel(
-    database: CurrentDatabase, caller: CurrentCaller, audit: CurrentAudit, bundle: CurrentBundle, version_id: int
+    database: CurrentDatabase, caller: CurrentCaller, audit: CurrentAudit, bundle: CurrentBundle, version_id: RowId
 ) -> Decided:
     """Stop the training of a version; 409 where it is not being trained."""
     with deciding(), database.session.begin() as session:

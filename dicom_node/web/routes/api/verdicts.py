@@ -13,7 +13,7 @@ from dicom_node.database import Database
 from dicom_node.lifecycle.feedback import UnknownFinding, give_verdict
 from dicom_node.web.auditing import Audit, CurrentAudit
 from dicom_node.web.callers import Caller, CurrentCaller
-from dicom_node.web.dependencies import CurrentDatabase, InstanceUid
+from dicom_node.web.dependencies import CurrentDatabase, InstanceUid, RowId
 from dicom_node.web.problems import PROBLEM_RESPONSES
 from dicom_node.web.queries.study import Verdict, audited_study
 
@@ -35,7 +35,7 @@ def put_verdict(
     caller: CurrentCaller,
     audit: CurrentAudit,
     study_instance_uid: InstanceUid,
-    finding_id: int,
+    finding_id: RowId,
     given: GivenVerdict,
 ) -> Verdict:
     """Say whether a finding is right, in place of what the same caller said before; 404 where there is none such."""
