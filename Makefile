@@ -28,7 +28,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy
 	cd orthanc && ../$(BIN)/mypy --strict --explicit-package-bases --ignore-missing-imports route_to_node.py node_routing
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # COMPOSE=podman-compose where there is no Docker.
 COMPOSE ?= docker compose
