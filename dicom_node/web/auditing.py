@@ -37,17 +37,10 @@ class Audit:
 
     def password_changed(self, caller: Caller) -> None:
         """A user has another password."""
-        self._record(
-            message.SECURITY_ALERT,
-            Action.EXECUTE,
-            caller.name,
-            caller.address,
-            message.USER_SECURITY_ATTRIBUTES_CHANGED,
-            note="own password changed",
-        )
+        self.access_changed(caller, "own password changed")
 
     def access_changed(self, caller: Caller, note: str) -> None:
-        """An administrator changed who may come in, or as what."""
+        """It was changed who may come in, or as what."""
         self._record(
             message.SECURITY_ALERT,
             Action.EXECUTE,
@@ -86,10 +79,6 @@ class Audit:
         """It was decided how a model is run."""
         event, note = message.SECURITY_ALERT, f"{model}: {text}"
         self._record(event, Action.EXECUTE, caller.name, caller.address, message.SOFTWARE_CONFIGURATION, note=note)
-
-    def judged(self, caller: Caller, study: AuditedStudy, note: str) -> None:
-        """A reader said of a finding whether it is right."""
-        self._record(message.INSTANCES_ACCESSED, Action.UPDATE, caller.name, caller.address, study=study, note=note)
 
     def stored(self, caller: Caller, study: AuditedStudy) -> None:
         """Objects of a study were sent to the node over HTTP, and kept."""

@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from dicom_node.config import Config
 from dicom_node.database import now
 from dicom_node.domain import Role
-from dicom_node.lifecycle import decisions
 from dicom_node.lifecycle.drift import ALERT, IN_WORDS, MINIMUM_CASES
-from dicom_node.lifecycle.versions import TRAINING_FILE, cancel_version
+from dicom_node.lifecycle.versions import TRAINING_FILE
 from dicom_node.web import charts
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.bundles import BundleView, saliency_picture
@@ -23,7 +22,8 @@ from dicom_node.web.callers import Caller, CurrentCaller
 from dicom_node.web.dependencies import CurrentConfig, CurrentDatabase, ReadingSession, RowId, Templates
 from dicom_node.web.model_card import get_model, list_models, version_in_use
 from dicom_node.web.queries.models import ACTIVITY_DAYS, Version, labelled_data, model_versions, shadow_comparison
-from dicom_node.web.routes.api.models import ADMINS, CurrentBundle, Retraining, ask_for_version, deciding
+from dicom_node.web.routes.api import models as api
+from dicom_node.web.routes.api.models import ADMINS, CurrentBundle
 from dicom_node.web.version_view import show_version
 
 router = APIRouter(prefix="/models")
@@ -102,12 +102,11 @@ def retrain(
 ) -> Response:
     """Train a new version from the one in use, on all labelled images."""
     try:
-        wanted = Retraining(epochs=int(epochs) if epochs.strip() else None)
+        wanted = api.Retraining(epochs=int(epochs) if epochs.strip() else None)
     except ValueError:
         detail = "Epochs: give a whole number from 1 to 500, or nothing to keep what the bundle says."
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from None
-    version_id = ask_for_version(database, bundle, caller.name, wanted)
-    audit.model_decided(caller, bundle.name, f"training of version {version_id} asked for")
+    api.retrain(database, caller, audit, bundle, wanted)
     return _back(bundle.name, "versions")
 
 
@@ -130,13 +129,8 @@ def choose_operating_point(
     operating_point: Annotated[str, Form()],
 ) -> Response:
     """Hold a finding against another operating point."""
-    if bundle.manifest is None:
-        raise HTTPException(HTTPStatus.CONFLICT, bundle.problem)
-    with deciding(), database.session.begin() as session:
-        text = decisions.choose_operating_point(
-            session, bundle.name, bundle.manifest, finding, operating_point, caller.name
-        )
-    audit.model_decided(caller, bundle.name, text)
+    chosen = api.ChosenPoint(operating_point=operating_point)
+    api.choose_operating_point(database, caller, audit, bundle, finding, chosen)
     return _back(bundle.name, "how")
 
 
@@ -149,11 +143,7 @@ def switch(
     enabled: Annotated[bool, Form()],
 ) -> Response:
     """Let the model read studies, or not."""
-    with deciding(), database.session.begin() as session:
-        if enabled and not bundle.has_weights:
-            raise decisions.NotPossible(f"{bundle.name} has no weights; it cannot be switched on.")
-        text = decisions.switch(session, bundle.name, caller.name, on=enabled)
-    audit.model_decided(caller, bundle.name, text)
+    api.switch(database, caller, audit, bundle, api.Switch(enabled=enabled))
     return _back(bundle.name, "")
 
 
@@ -167,19 +157,17 @@ def decide_version(
     verb: str,
 ) -> Response:
     """Promote, discard, shadow or cancel a version, go back to one, or end its shadow."""
-    with deciding(), database.session.begin() as session:
-        if verb == "use":
-            text = decisions.put_to_use(session, bundle.name, version_id, caller.name)
-        elif verb == "discard":
-            text = decisions.discard(session, bundle.name, version_id, caller.name)
-        elif verb in ("shadow", "end-shadow"):
-            chosen = version_id if verb == "shadow" else None
-            text = decisions.run_in_shadow(session, bundle.name, chosen, caller.name)
-        elif verb == "cancel":
-            text = cancel_version(session, bundle.name, version_id, caller.name)
-        else:
-            raise HTTPException(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-    audit.model_decided(caller, bundle.name, text)
+    if verb == "use":
+        api.put_to_use(database, caller, audit, bundle, api.ChosenVersion(version_id=version_id))
+    elif verb == "discard":
+        api.discard(database, caller, audit, bundle, version_id)
+    elif verb in ("shadow", "end-shadow"):
+        chosen = api.ChosenVersion(version_id=version_id if verb == "shadow" else None)
+        api.run_in_shadow(database, caller, audit, bundle, chosen)
+    elif verb == "cancel":
+        api.cancel(database, caller, audit, bundle, version_id)
+    else:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
     return _back(bundle.name, "versions")
 
 

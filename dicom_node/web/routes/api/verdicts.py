@@ -62,5 +62,5 @@ def judge(
         text = f"{row.finding} of {row.model} {row.model_version} judged {said}"
         study = audited_study(session, study_instance_uid)
         verdict = Verdict(row.reader, row.right, row.note, row.at)
-    audit.judged(caller, study, text)
+    audit.acted(caller, study, text)
     return verdict
