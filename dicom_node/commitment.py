@@ -16,6 +16,7 @@ from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender
 from dicom_node.passing import patiently, taken_up_again
+from dicom_node.stored_files import StoredFiles
 
 _ANSWER_FOR = timedelta(days=1)
 
@@ -28,6 +29,7 @@ class CommitmentWorkflow(DBOSConfiguredInstance):
         self,
         config: Config,
         database: Database,
+        files: StoredFiles,
         send_again: Callable[[str, str, int], None],
         stopping: threading.Event,
     ) -> None:
@@ -35,6 +37,7 @@ class CommitmentWorkflow(DBOSConfiguredInstance):
         self.stopping = stopping
         self._config = config
         self._database = database
+        self._files = files
         self._send_again = send_again
         self._destinations = {peer.name: peer for peer in config.destinations if peer.storage_commitment}
         self._peers = {peer.ae_title: peer for peer in config.peers}
@@ -97,7 +100,7 @@ class CommitmentWorkflow(DBOSConfiguredInstance):
     @patiently
     def _answer(self, request_id: int, attempt: int) -> float | None:
         with self._database.reading() as session:
-            answer = commitment.answer_for(session, request_id, self._config.instances_folder)
+            answer = commitment.answer_for(session, request_id, self._config.instances_folder, self._files)
             received_at = session.get_one(CommitmentRequestRow, request_id).received_at
         peer = self._peers.get(answer.ae_title)
         problem = "the peer is no longer configured"

@@ -18,6 +18,7 @@ from dicom_node.imaging.stacks import read_stacks
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.passing import patiently
+from dicom_node.stored_files import NotStored, StoredFiles
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,19 @@ class ShadowWorkflow(DBOSConfiguredInstance):
     """Lets versions in shadow read series, one at a time; what they say is kept, never sent, and holds nothing up."""
 
     def __init__(
-        self, config: Config, database: Database, models: Models, isolation: Isolation, stopping: threading.Event
+        self,
+        config: Config,
+        database: Database,
+        files: StoredFiles,
+        models: Models,
+        isolation: Isolation,
+        stopping: threading.Event,
     ) -> None:
         super().__init__("shadow")
         self.stopping = stopping
         self._config = config
         self._database = database
+        self._files = files
         self._models = models
         self._isolation = isolation
         self.queue: Queue | None = None
@@ -64,12 +72,12 @@ class ShadowWorkflow(DBOSConfiguredInstance):
         wanted = set(uids)
         paths = [instance.path for instance in study.instances if instance.sop_instance_uid in wanted]
         try:
-            with self._isolation.reading(name):
+            with self._files.at_hand(paths), self._isolation.reading(name):
                 stacks = read_stacks(shadow.reader.bundle.manifest.kind, paths).stacks
                 for number, stack in enumerate(stacks, start=1):
                     reading = shadow.reader.read(stack, series_instance_uid)
                     self._keep(name, shadow.version_id, model, number, reading)
-        except (NotApplicable, UnreadableImage, TooOftenInterrupted) as error:
+        except (NotApplicable, NotStored, UnreadableImage, TooOftenInterrupted) as error:
             log.info("the version of %s in shadow read nothing: %s", model, type(error).__name__)
 
     def _keep(self, name: str, version_id: int, model: str, stack_number: int, reading: Reading) -> None:

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,6 +49,7 @@ from dicom_node.domain import (
     AnalysisIdentity,
     DeliveryAttempt,
     DeliveryState,
+    Instance,
     ResultObject,
     SeriesDecision,
     Study,
@@ -70,6 +71,7 @@ from dicom_node.results.options import ResultOptions, options_for
 from dicom_node.retention import Retention
 from dicom_node.retraining import RETRAIN_QUEUE, RetrainingWorkflow
 from dicom_node.shadowing import SHADOW_QUEUE, ShadowWorkflow
+from dicom_node.stored_files import InFolder, NotStored, StoredFiles
 from dicom_node.studies import analyses
 from dicom_node.studies.analyses import UnfinishedStudy
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
@@ -119,20 +121,27 @@ class StudyWorkflow(DBOSConfiguredInstance):
     """
 
     def __init__(
-        self, config: Config, database: Database, models: Models, transfers: Transfers, stopping: threading.Event
+        self,
+        config: Config,
+        database: Database,
+        files: StoredFiles,
+        models: Models,
+        transfers: Transfers,
+        stopping: threading.Event,
     ) -> None:
         super().__init__("node")
         self.stopping = stopping
         self._transfers = transfers
         self._config = config
         self._database = database
+        self._files = files
         self._models = models
         self.isolation = Isolation(database, config.worker.series_limit_seconds)
         self._peers = {peer.name: peer for peer in config.destinations}
         # Results are made even if nobody is configured to receive them: the status page shows them.
         self._options = [options_for(peer, peer.results) for peer in config.destinations] or [ResultOptions()]
         self.deliver_queue: Queue | None = None
-        self.shadows = ShadowWorkflow(config, database, models, self.isolation, stopping)
+        self.shadows = ShadowWorkflow(config, database, files, models, self.isolation, stopping)
         self._sending = set[tuple[str, str]]()
 
     @DBOS.workflow(max_recovery_attempts=_RECOVERY_ATTEMPTS)
@@ -159,6 +168,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 unfit += refused
                 problems += broken
             destinations = self._conclude(name, results, unfit, problems) or self._notify(name)
+        except NotStored as error:
+            self._fail(name, str(error))
+            destinations = self._notify(name)
         except Exception as error:
             if passes(error):
                 raise
@@ -198,7 +210,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
         Returns series, model and the instances to read, and of each model that should read but cannot, why.
         """
-        headers = [read_series_headers(series) for series in self._study(name).series]
+        study = self._study(name)
+        with self._files.at_hand(instance.path for instance in study.instances):
+            headers = [read_series_headers(series) for series in study.series]
         decisions = select_series(headers, self._models.manifests)
         by_series = {series.series_instance_uid: series for series in headers}
         decided = [self._why_impossible(decision, by_series[decision.series_instance_uid]) for decision in decisions]
@@ -239,12 +253,20 @@ class StudyWorkflow(DBOSConfiguredInstance):
         if self._is_cancelled(name):
             return None
         wanted = set(uids)
-        study = self._study(name)
         instances = [
             instance
-            for instance in study.instances
+            for instance in self._study(name).instances
             if instance.series_instance_uid == series_instance_uid and instance.sop_instance_uid in wanted
         ]
+        try:
+            with self._files.at_hand(instance.path for instance in instances):
+                return self._read_instances(name, series_instance_uid, model, instances)
+        except NotStored as problem:
+            return 0, [], [str(problem)]
+
+    def _read_instances(
+        self, name: str, series_instance_uid: str, model: str, instances: Sequence[Instance]
+    ) -> tuple[int, list[str], list[str]]:
         try:
             reader = self._models.reader(model)
             with self._database.reading() as session:
@@ -283,10 +305,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
     def _write(self, made: MadeObject) -> tuple[ResultObject, str, str]:
         """Write an object into the results folder; returns it with its path in the folder and its variant."""
         uid = str(made.dataset.SOPInstanceUID)
-        relative = f"{made.dataset.StudyInstanceUID}/{uid}.dcm"
-        path = self._config.results_folder / relative
+        folder = self._config.results_folder
+        path = folder / str(made.dataset.StudyInstanceUID) / f"{uid}.dcm"
         write_result(made.dataset, path, self._config.writing_folder)
-        return ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path), relative, made.variant
+        path = self._files.share(path)
+        result = ResultObject(uid, str(made.dataset.SOPClassUID), made.kind, path)
+        return result, str(path.relative_to(folder)), made.variant
 
     @DBOS.step()
     @patiently
@@ -359,8 +383,9 @@ class StudyWorkflow(DBOSConfiguredInstance):
         analysed = set(held.sop_instance_uids)
         for series in self._study(name).series:
             images = tuple(instance for instance in series.instances if instance.sop_instance_uid in analysed)
-            if headers := read_series_headers(replace(series, instances=images)).datasets:
-                return list(headers)
+            with contextlib.suppress(NotStored), self._files.at_hand(image.path for image in images):
+                if headers := read_series_headers(replace(series, instances=images)).datasets:
+                    return list(headers)
         return []
 
     def _wanted(self, results: list[ResultRow]) -> dict[str, list[str]]:
@@ -495,8 +520,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
         sender = Sender(self._config.node.ae_title, timeout) if peer.dicomweb is None else StowSender(timeout)
         by_path = {made.path: made.sop_instance_uid for made in objects}
         try:
-            return {by_path[path]: outcome for path, outcome in sender.send(peer, list(by_path))}
-        except UnreadableFile as error:  # it may come back: with a backup, or with a volume that was not mounted
+            with self._files.at_hand(by_path):
+                return {by_path[path]: outcome for path, outcome in sender.send(peer, list(by_path))}
+        except (NotStored, UnreadableFile) as error:
+            # It may come back: with a backup, or with a volume that was not mounted.
             waiting = DeliveryAttempt(DeliveryState.RETRYING, f"a result cannot be read: {error}")
             return {made.sop_instance_uid: waiting for made in objects}
 
@@ -555,6 +582,7 @@ class StudyWatcher:
         self,
         config: Config,
         database: Database,
+        files: StoredFiles,
         begin: Callable[[str, str, int, int], None],
         commitments: CommitmentWorkflow,
         fetches: FetchWorkflow,
@@ -566,6 +594,7 @@ class StudyWatcher:
         self._fetches = fetches
         self._retraining = retraining
         self._database = database
+        self._files = files
         self._begin = begin
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="study-watcher", daemon=True)
@@ -593,7 +622,7 @@ class StudyWatcher:
                     next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
             except Exception as error:  # nothing but this thread begins analyses: it must outlive whatever happens
                 if passes(error):
-                    log.error("the database does not work, looking again in a moment: %s", in_words(error))
+                    log.error("the database or the store does not work, looking again in a moment: %s", in_words(error))
                 else:
                     log.exception("looking for complete studies failed; looking again in a moment")
                 self._stopping.wait(2.0)
@@ -655,11 +684,18 @@ class StudyWatcher:
             return
         # Enqueued first: if the process ends between the two, the next look enqueues the same name again, which
         # does nothing. The other way round a study could be marked as queued and never be.
-        urgent = urgent_because(self._config, sender, _headers(first))
+        urgent = self._urgent_because(sender, first)
         self._begin(uid, digest, held.last_instance_id, _ROUTINE if urgent is None else _URGENT)
         with self._database.session.begin() as session:
             if analyses.mark_queued(session, uid, study.last_received_at, name):
                 analyses.add_event(session, uid, f"Complete: {reason if urgent is None else f'{reason}; {urgent}'}.")
+
+    def _urgent_because(self, sender: str, first: Sequence[Path]) -> str | None:
+        try:
+            with self._files.at_hand(first):
+                return urgent_because(self._config, sender, _headers(first))
+        except NotStored:  # said by the analysis
+            return urgent_because(self._config, sender, ())
 
 
 class Worker:
@@ -672,11 +708,14 @@ class Worker:
         DBOS(config=_engine_config(config))
         self._stopping = threading.Event()
         self._transfers = Transfers(AuditTrail.configured(config), config.node.ae_title)
-        self._workflow = StudyWorkflow(config, database, self._models, self._transfers, self._stopping)
-        self._commitments = CommitmentWorkflow(config, database, self._workflow.send_again, self._stopping)
+        files = InFolder()
+        self._workflow = StudyWorkflow(config, database, files, self._models, self._transfers, self._stopping)
+        self._commitments = CommitmentWorkflow(config, database, files, self._workflow.send_again, self._stopping)
         self._fetches = FetchWorkflow(config, database, self._stopping)
         self._retraining = RetrainingWorkflow(config, database, self._stopping)
-        self._watcher = StudyWatcher(config, database, self._begin, self._commitments, self._fetches, self._retraining)
+        self._watcher = StudyWatcher(
+            config, database, files, self._begin, self._commitments, self._fetches, self._retraining
+        )
         self._retention = Retention(config, database, forget_workflows)
         self._liveness = Liveness(database, config.worker.id, self._take_over, lambda: models.trouble)
         self._analyse_queue: Queue | None = None

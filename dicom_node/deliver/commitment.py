@@ -24,6 +24,7 @@ from dicom_node.database import (
 )
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.receive.commitment import NO_SUCH_INSTANCE, PROCESSING_FAILURE, UnknownPeer
+from dicom_node.stored_files import StoredFiles
 from dicom_node.studies import analyses
 
 _FAILURES = {
@@ -193,19 +194,19 @@ def open_requests(session: Session) -> list[int]:
     return list(session.scalars(query.order_by(CommitmentRequestRow.id)))
 
 
-def answer_for(session: Session, request_id: int, folder: Path) -> Answer:
-    """What the node can say to a request: an instance is held when it is indexed and its file lies below ``folder``."""
+def answer_for(session: Session, request_id: int, folder: Path, files: StoredFiles) -> Answer:
+    """What the node can say to a request: an instance is held when it is indexed and its file is there."""
     row = session.get_one(CommitmentRequestRow, request_id)
     pairs = [(sop_class, uid) for sop_class, uid in row.instances]
-    held = {
-        (sop_class, uid)
+    indexed = {
+        folder / path: (sop_class, uid)
         for sop_class, uid, path in session.execute(
             sa.select(InstanceRow.sop_class_uid, InstanceRow.sop_instance_uid, InstanceRow.path).where(
                 InstanceRow.sop_instance_uid.in_([uid for _, uid in pairs])
             )
         )
-        if (folder / path).is_file()
     }
+    held = {indexed[path] for path in files.held(indexed)}
     return Answer(
         row.calling_ae_title,
         row.transaction_uid,

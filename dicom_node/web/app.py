@@ -17,6 +17,7 @@ from dicom_node.access.throttle import Throttle
 from dicom_node.audit.trail import AuditTrail
 from dicom_node.config import Config, OidcSection
 from dicom_node.database import Database
+from dicom_node.stored_files import InFolder
 from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
@@ -74,6 +75,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     )
     app.state.config = config
     app.state.database = database
+    app.state.files = InFolder()
     app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
     app.state.api_keys = ApiKeys(database, config.secret_path)
     app.state.throttle = Throttle()

@@ -18,6 +18,7 @@ from dicom_node.access.users import Users
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.domain import StudyState
+from dicom_node.stored_files import StoredFiles
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.queries.studies import Cursor, StudyFilter
 
@@ -30,6 +31,11 @@ def _config(request: Request) -> Config:
 def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
+
+
+def _files(request: Request) -> StoredFiles:
+    files: StoredFiles = request.app.state.files
+    return files
 
 
 def _templates(request: Request) -> Jinja2Templates:
@@ -53,6 +59,7 @@ def _users(database: CurrentDatabase) -> Users:
 
 CurrentConfig = Annotated[Config, Depends(_config)]
 CurrentDatabase = Annotated[Database, Depends(_database)]
+CurrentFiles = Annotated[StoredFiles, Depends(_files)]
 CurrentSessions = Annotated[Sessions, Depends(_sessions)]
 CurrentThrottle = Annotated[Throttle, Depends(_throttle)]
 CurrentUsers = Annotated[Users, Depends(_users)]

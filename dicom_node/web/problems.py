@@ -25,6 +25,10 @@ _DATABASE = (
     "The database does not answer. Check that it runs and can be reached, or that its file is in place and the disk is "
     "not full: 'dicom-node check' names the cause. Images that are refused meanwhile are sent again by their sender."
 )
+_STORE = (
+    "The store of images and results does not answer: 'dicom-node check' names the cause. Nothing is lost; come back "
+    "in a moment."
+)
 _UNFORESEEN = "Something unforeseen happened. The log of the web process has the details."
 
 
@@ -86,6 +90,12 @@ def install_problem_handlers(app: FastAPI, templates: Jinja2Templates) -> None:
             log.error("the database cannot be read", exc_info=error)
         return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, _DATABASE)
 
+    async def store_error(request: Request, error: OSError) -> Response:
+        if not passes(error):
+            raise error
+        log.error("the store of images and results does not work: %s", in_words(error))
+        return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, _STORE)
+
     async def unforeseen(request: Request, _error: Exception) -> Response:
         response = answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, _UNFORESEEN)
         response.headers.update(SECURITY_HEADERS)  # Starlette answers this one outside of every middleware
@@ -95,4 +105,5 @@ def install_problem_handlers(app: FastAPI, templates: Jinja2Templates) -> None:
     app.exception_handler(RequestValidationError)(invalid_request)
     app.exception_handler(sa.exc.DBAPIError)(database_error)
     app.exception_handler(sa.exc.TimeoutError)(database_error)
+    app.exception_handler(OSError)(store_error)
     app.exception_handler(Exception)(unforeseen)

@@ -1,7 +1,9 @@
-"""The node's result objects on disk: where they lie, and how a secondary capture looks."""
+"""The files that pages show: where they lie, and how a secondary capture looks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -12,15 +14,37 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
+from dicom_node.stored_files import NotStored, StoredFiles
+
 
 class NotAPicture(Exception):
     """The object, or this frame of it, cannot be shown; the text says why."""
 
 
-def result_path(folder: Path, relative: str) -> Path | None:
-    """The file of a result object, or None where it is gone or ``relative`` leads out of ``folder``."""
-    path = (folder / relative).resolve()
-    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+def stored_path(files: StoredFiles, folder: Path, relative: str) -> Path | None:
+    """The file of an object, or None where it is gone or damaged, or ``relative`` leads out of ``folder``.
+
+    Raises:
+        OSError: it cannot be had now (``passing.passes``).
+    """
+    path = folder / relative
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return None
+    try:
+        with files.at_hand([path]):
+            return path if path.is_file() else None
+    except NotStored:
+        return None
+
+
+def frames_of_results(files: StoredFiles, folder: Path, relatives: Mapping[str, str]) -> dict[str, int]:
+    """How many frames each of a study's objects has, by SOP Instance UID; those that cannot be had now are left out."""
+    found = {}
+    for uid, relative in relatives.items():
+        with suppress(OSError):
+            if (path := stored_path(files, folder, relative)) is not None:
+                found[uid] = number_of_frames(path)
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -15,6 +15,7 @@ from dicom_node.config import Config
 from dicom_node.domain import SeriesDecision
 from dicom_node.manifest import BundleManifest
 from dicom_node.part10 import BROKEN
+from dicom_node.stored_files import NotStored, StoredFiles
 from dicom_node.studies.headers import SeriesHeaders, read_series_headers
 from dicom_node.studies.selection import select_series
 
@@ -40,11 +41,23 @@ class SeriesVerdict:
 
 
 def held_study_verdicts(
-    session: Session, config: Config, study_instance_uid: str, manifests: Mapping[str, BundleManifest]
+    session: Session,
+    config: Config,
+    files: StoredFiles,
+    study_instance_uid: str,
+    manifests: Mapping[str, BundleManifest],
 ) -> tuple[SeriesVerdict, ...]:
-    """Hold a study that was received against the rules as they are now."""
+    """Hold a study that was received against the rules as they are now; empty where it is not held, or damaged.
+
+    Raises:
+        OSError: it cannot be had now (``passing.passes``).
+    """
     study = load_study(session, study_instance_uid, config.instances_folder)
-    return _verdicts([read_series_headers(series) for series in study.series], manifests)
+    try:
+        with files.at_hand(instance.path for instance in study.instances):
+            return _verdicts([read_series_headers(series) for series in study.series], manifests)
+    except NotStored:
+        return ()
 
 
 def header_verdicts(text: str, manifests: Mapping[str, BundleManifest]) -> tuple[SeriesVerdict, ...]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import OPERATORS, CurrentCaller
-from dicom_node.web.dependencies import CurrentConfig, ReadingSession, Templates
+from dicom_node.web.dependencies import CurrentConfig, CurrentFiles, ReadingSession, Templates
 from dicom_node.web.manifests import CurrentManifests
 from dicom_node.web.queries.studies import StudyFilter, list_studies
 from dicom_node.web.queries.study import audited_study
@@ -26,6 +26,7 @@ def rules(
     request: Request,
     session: ReadingSession,
     config: CurrentConfig,
+    files: CurrentFiles,
     manifests: CurrentManifests,
     templates: Templates,
     caller: CurrentCaller,
@@ -37,7 +38,7 @@ def rules(
     verdicts: tuple[SeriesVerdict, ...] | None = None
     message = ""
     if study:
-        verdicts = held_study_verdicts(session, config, study, manifests)
+        verdicts = held_study_verdicts(session, config, files, study, manifests)
         audit.viewed(caller, audited_study(session, study))
         message = "" if verdicts else "The node holds no images of this study, or no longer."
     found = list_studies(session, StudyFilter(search=q.strip()), limit=_CHOICES).studies

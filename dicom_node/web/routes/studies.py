@@ -15,10 +15,18 @@ from dicom_node.web.actions import MOST_REASON, Action
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import CurrentCaller
 from dicom_node.web.choices import choices
-from dicom_node.web.dependencies import Before, CurrentConfig, InstanceUid, ReadingSession, Templates, Wanted
+from dicom_node.web.dependencies import (
+    Before,
+    CurrentConfig,
+    CurrentFiles,
+    InstanceUid,
+    ReadingSession,
+    Templates,
+    Wanted,
+)
 from dicom_node.web.queries.studies import Cursor, list_studies
 from dicom_node.web.queries.study import Decision, get_study, result_files
-from dicom_node.web.result_objects import number_of_frames, result_path
+from dicom_node.web.result_objects import frames_of_results
 
 _MODALITIES = ("CR", "CT", "DX", "MG", "MR", "NM", "OT", "PT", "SM", "US", "XA")
 
@@ -64,6 +72,7 @@ def study(
     request: Request,
     session: ReadingSession,
     config: CurrentConfig,
+    files: CurrentFiles,
     templates: Templates,
     caller: CurrentCaller,
     audit: CurrentAudit,
@@ -86,11 +95,7 @@ def study(
         "most_reason": MOST_REASON,
         "decisions": decisions,
         "series": {series.series_instance_uid: series for series in found.series},
-        "frames": {
-            uid: number_of_frames(path)
-            for uid, relative in result_files(session, study_instance_uid).items()
-            if (path := result_path(config.results_folder, relative))
-        },
+        "frames": frames_of_results(files, config.results_folder, result_files(session, study_instance_uid)),
     }
     return templates.TemplateResponse(request, "study.html", context)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request
 
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.callers import OPERATORS, CurrentCaller
-from dicom_node.web.dependencies import CurrentConfig, InstanceUid, ReadingSession
+from dicom_node.web.dependencies import CurrentConfig, CurrentFiles, InstanceUid, ReadingSession
 from dicom_node.web.manifests import CurrentManifests
 from dicom_node.web.problems import PROBLEM_RESPONSES
 from dicom_node.web.queries.study import audited_study
@@ -36,13 +36,14 @@ async def test_rules(request: Request, manifests: CurrentManifests) -> tuple[Ser
 def test_study(
     session: ReadingSession,
     config: CurrentConfig,
+    files: CurrentFiles,
     manifests: CurrentManifests,
     caller: CurrentCaller,
     audit: CurrentAudit,
     study_instance_uid: InstanceUid,
 ) -> tuple[SeriesVerdict, ...]:
     """Which model would read which series of a study that is held, by the rules as they are now."""
-    verdicts = held_study_verdicts(session, config, study_instance_uid, manifests)
+    verdicts = held_study_verdicts(session, config, files, study_instance_uid, manifests)
     if not verdicts:
         raise HTTPException(HTTPStatus.NOT_FOUND, "The node holds no images of a study with this UID.")
     audit.viewed(caller, audited_study(session, study_instance_uid))
