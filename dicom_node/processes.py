@@ -133,6 +133,7 @@ def run_web(config: Config) -> None:
     import uvicorn
 
     from dicom_node.web.app import create_app
+    from dicom_node.web.server import Server
 
     end_with_parent()
     database = Database(config.database_url)
@@ -144,8 +145,9 @@ def run_web(config: Config) -> None:
         from dicom_node.lifecycle.watcher import ModelWatcher
 
         ModelWatcher(config, database, models).start()
-    uvicorn.run(
-        create_app(config, database, models),
+    app = create_app(config, database, models)
+    settings = uvicorn.Config(
+        app,
         host=config.web.host,
         port=config.web.port,
         ssl_certfile=tls.certificate if tls else None,
@@ -154,6 +156,7 @@ def run_web(config: Config) -> None:
         access_log=False,
         server_header=False,
     )
+    Server(settings, app.state.changes).run()
     database.close()
 
 

@@ -159,6 +159,12 @@ def read_progress(folders: VersionFolders) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def newest_progress(versions_folder: Path) -> int:
+    """When a training last wrote down how far it is, in nanoseconds; 0 where none has."""
+    files = versions_folder.glob("*/runs/*/progress.json")
+    return max((path.stat().st_mtime_ns for path in files), default=0)
+
+
 def compare(candidate: Path, in_use: Path) -> dict[str, Any]:
     """The evaluations of both, as they stand on the page: overall figures, and each finding at its point in use."""
     return {

@@ -21,12 +21,14 @@ from dicom_node.stored_files import InFolder
 from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
+from dicom_node.web.changes import Changes
 from dicom_node.web.intake import Intake
 from dicom_node.web.metrics import Metrics, Timed
 from dicom_node.web.problems import install_problem_handlers
 from dicom_node.web.routes import (
     access,
     audit,
+    changes,
     dicom_web,
     health,
     instances,
@@ -83,10 +85,11 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     trail = AuditTrail.configured(config)
     app.state.audit = Audit(trail, config.node.ae_title)
     app.state.intake = Intake(config, database)
+    app.state.changes = Changes(database, config.versions_folder)
     app.state.metrics = Metrics(config, database)
     app.state.templates = create_templates(config)
     install_problem_handlers(app, app.state.templates)
-    for page in (login, overview, studies, instances, results, peers, models, rules, audit, access, verdicts):
+    for page in (login, overview, studies, instances, results, peers, models, rules, audit, access, verdicts, changes):
         app.include_router(page.router, include_in_schema=False)
     for resource in (
         api_studies,

@@ -17,6 +17,7 @@ from dicom_node.database import Database, FindingRow, InstanceRow, now
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.liveness import known_workers
 from dicom_node.web.attention import PARKED_PERIOD, PERIOD
+from dicom_node.web.changes import STREAM
 from dicom_node.web.queries.overview import IN_PROGRESS, Overview, get_overview, last_deliveries
 from dicom_node.web.queries.refusals import count_refusals
 from dicom_node.web.readiness import measured_disk, receiver_answers
@@ -142,4 +143,5 @@ class Timed:
             await self._app(scope, receive, send_noted)
         finally:
             route = getattr(scope.get("route"), "path", "") or "none"
-            self._requests.labels(scope["method"], route, status).observe(time.perf_counter() - begun)
+            if route != STREAM:  # which is open for as long as its page
+                self._requests.labels(scope["method"], route, status).observe(time.perf_counter() - begun)

@@ -25,7 +25,7 @@ def create_templates(config: Config) -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"StudyState": StudyState, "ResultKind": ResultKind}
+    environment.globals |= {"live": "changed from:body, every 30s", "StudyState": StudyState, "ResultKind": ResultKind}
     environment.filters |= {
         "age": formatting.age,
         "clock": formatting.clock,

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from dicom_node.database import Database, DeliveryRow, SessionRow
 from dicom_node.domain import DeliveryState, Role, StudyState
+from dicom_node.web.server import Server
 from tests.web.conftest import STUDY, Records, log_in
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ ARGUMENTS = [
 @pytest.fixture
 def server(app: FastAPI, free_port: int) -> Iterator[uvicorn.Server]:
     settings = uvicorn.Config(app, port=free_port, log_level="warning", lifespan="off")
-    running = uvicorn.Server(settings)
+    running = Server(settings, app.state.changes)
     thread = threading.Thread(target=running.run)
     thread.start()
     while not running.started:
@@ -124,6 +125,38 @@ def test_page_of_a_session_that_ended_gives_way_to_the_login(page: Page, records
     page.get_by_role("heading", name="Log in").wait_for(timeout=10_000)
     assert "next=%2Fstudies%2F" in page.url
     assert "Doe" not in page.content()
+
+
+def test_page_asks_by_itself_where_no_stream_gets_through(page: Page, records: Records) -> None:
+    page.clock.install()
+    page.route("**/changes", lambda route: route.abort())
+    page.goto("/studies")
+    records.whole_study()
+
+    page.clock.fast_forward(31_000)
+
+    page.get_by_role("link", name="CT chest").wait_for(timeout=10_000)
+    page.get_by_text("Updated every 30 s").wait_for()
+
+
+def test_page_in_the_background_holds_no_connection_and_catches_up(page: Page, records: Records) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/studies")
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true}); "
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.get_by_text("Live", exact=True).wait_for()
+    page.wait_for_timeout(2500)
+    page.evaluate(hide % "true" + tell)
+    page.wait_for_timeout(1000)
+    held = len(asked)
+
+    records.whole_study()
+    page.wait_for_timeout(2500)
+    assert len(asked) == held
+    page.evaluate(hide % "false" + tell)
+
+    page.get_by_role("link", name="CT chest").wait_for(timeout=5_000)
 
 
 def test_failed_delivery_is_understood_and_retried(page: Page, records: Records, database: Database) -> None:

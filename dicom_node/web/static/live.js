@@ -3,19 +3,31 @@
   const indicator = document.getElementById("live-indicator");
   if (!indicator) return;
   let since = null;
+  let streams = false;
 
   function show(works) {
-    if (works === (since === null)) return;
-    since = works ? null : new Date();
+    since = works ? null : since ?? new Date();
     indicator.dataset.works = String(works);
-    indicator.textContent = works ? "Live" : `Not updating since ${since.toLocaleTimeString()}`;
+    const text = since ? `Not updating since ${since.toLocaleTimeString()}` : streams ? "Live" : "Updated every 30 s";
+    if (indicator.textContent !== text) indicator.textContent = text;
+  }
+
+  // The session has ended: patient data must not stay on the screen.
+  function leave() {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   }
 
   document.addEventListener("htmx:after:request", (event) => {
-    const status = event.detail.ctx.response.status;
-    // The session has ended: patient data must not stay on the screen.
-    if (status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    const { status } = event.detail.ctx.response;
+    if (status === 401) leave();
     show(status < 400);
   });
   document.addEventListener("htmx:error", () => show(false));
+  document.addEventListener("htmx:sse:after:connection", () => { streams = true; show(true); });
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status === 401) leave();
+    streams = false;
+    // Where something between here and the node lets no stream through, pages still ask by themselves.
+    show(event.detail.status !== undefined);
+  });
 })();
