@@ -1,7 +1,7 @@
 # The node as an image: receiver, worker, web, or all of them (`serve`, the default).
 #
-#   docker build -t dicom-node .                               for the CPU
-#   docker build -t dicom-node:cuda --build-arg TORCH=cu130 .  for NVIDIA GPUs (needs the NVIDIA container toolkit)
+#   docker build -t dicom-node .                              for the CPU
+#   docker build -t dicom-node:cuda --build-arg TORCH=cuda .  for NVIDIA GPUs (needs the NVIDIA container toolkit)
 #
 # It runs as user 10001 and with a read-only root file system; what it keeps lies in /data. Another set of models is
 # mounted over /models.
@@ -9,18 +9,23 @@
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-# PyTorch's own index has builds for one kind of device each; PyPI's build carries every CUDA library.
+# cpu or cuda. PyPI's build of PyTorch, which requirements.lock names, is the one for CUDA, with NVIDIA's libraries.
 ARG TORCH=cpu
-ARG TORCH_INDEX=https://download.pytorch.org/whl/${TORCH}
+# Where PyTorch keeps its build for the CPU, the one thing that is installed by its version alone and not by its hash.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv /opt/dicom-node
 ENV PATH=/opt/dicom-node/bin:${PATH}
 WORKDIR /source
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN pip install --extra-index-url "${TORCH_INDEX}" "$(grep '^torch==' constraints.txt)"
+COPY pyproject.toml requirements.lock README.md LICENSE ./
 # Dependencies change more seldom than the code, and so are a layer of their own.
-RUN mkdir dicom_node && echo '__version__ = "0"' > dicom_node/__init__.py \
- && pip install --constraint constraints.txt . && pip uninstall --yes --quiet dicom-node
+RUN set -e; cp requirements.lock installed; case "${TORCH}" in \
+      cuda) ;; \
+      cpu) pip install --no-deps --index-url "${TORCH_INDEX}" "$(sed -n 's/^\(torch==[0-9.]*\).*/\1+cpu/p' requirements.lock)"; \
+           awk '/^[^ #]/ {kept = !/^(torch|triton|nvidia-[a-z0-9-]*|cuda-[a-z-]*)==/} kept' requirements.lock > installed ;; \
+      *) echo "TORCH is cpu or cuda, not '${TORCH}'" >&2; exit 1 ;; \
+    esac; \
+    pip install --no-deps --require-hashes --requirement installed; pip check
 COPY dicom_node dicom_node
 RUN rm -rf build *.egg-info && pip install --no-deps . \
  && find /opt/dicom-node -type d \( -name tests -o -name test \) -path '*/site-packages/*' -prune -exec rm -rf {} + \

@@ -66,21 +66,26 @@ def _run(run: Callable[[Config], None], config: Path | None) -> None:
 
 
 def _greet(settings: Config) -> None:
-    """Tell whoever starts a node without users how to log in. A database that is away is left to the web process."""
+    """Tell whoever starts a node without users how to log in, once there is a database."""
     import sqlalchemy as sa
 
     from dicom_node.access.first_start import first_administrator
-    from dicom_node.database import Database
+    from dicom_node.database import Database, NewerDatabase
+    from dicom_node.logs import configure_logging
+    from dicom_node.passing import in_words
+    from dicom_node.supervisor import stop_event
 
+    configure_logging(settings.node.log_level, settings.node.log_format)
     try:
         settings.node.data_folder.mkdir(parents=True, exist_ok=True)
         database = Database(settings.database_url)
-        database.create_tables()
+        database.wait_for_tables(stop_event())
         words = first_administrator(database, settings.first_password_path, on_screen=sys.stdout.isatty())
         database.close()
+    except NewerDatabase as error:
+        raise fail(f"cannot start: {error}.") from error
     except sa.exc.SQLAlchemyError as error:
-        errors.print(f"the database does not answer yet ({type(error).__name__})", markup=False, highlight=False)
-        return
+        raise fail(f"cannot start: the database cannot be used: {in_words(error)}.") from error
     except OSError as error:
         raise fail(f"cannot start: {error.strerror or error}. Check the data folder (dicom-node check).") from error
     if words is not None:
@@ -90,11 +95,9 @@ def _greet(settings: Config) -> None:
 @app.command()
 def serve(config: ConfigOption = None) -> None:
     """Run the whole node: receiver, worker and web, kept alive by one supervisor."""
-    from dicom_node.logs import configure_logging
     from dicom_node.supervisor import supervise
 
     settings = read_config(config)
-    configure_logging(settings.node.log_level, settings.node.log_format)
     console.print(
         f"dicom-node {__version__}: {settings.node.ae_title} on {settings.receive.ports_in_words}, "
         f"status page {settings.web_url}",

@@ -466,6 +466,11 @@ class Config(BaseSettings):
         return f"{'https' if self.web.tls else 'http'}://{host}:{self.web.port}/"
 
     @property
+    def worker_lock_path(self) -> Path:
+        """Held by the worker of this id on this host, and touched every few seconds while it lives."""
+        return self.node.data_folder.absolute() / f"{self.worker.id}.lock"
+
+    @property
     def writing_folder(self) -> Path:
         """Where this worker's objects lie until they are whole; no other worker writes there."""
         return self.results_folder / ".writing" / self.worker.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
 
 from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState, VersionState
+from dicom_node.passing import until_it_passes
 
 
 def now() -> datetime:
@@ -577,6 +579,15 @@ class Database:
         from dicom_node.migrations import bring_up_to_date  # they import the models above
 
         bring_up_to_date(self.engine)
+
+    def wait_for_tables(self, stopping: threading.Event) -> None:
+        """Create the tables as :meth:`create_tables` does, but wait for a database that is not there yet, or is away.
+
+        Raises:
+            NewerDatabase: the tables are of a newer release.
+            SystemExit: told to stop before it answered.
+        """
+        until_it_passes(self.create_tables, "opening the database", stopping)
 
     @property
     def unsynced(self) -> sa.Engine:

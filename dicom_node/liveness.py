@@ -11,17 +11,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node import __version__
 from dicom_node.database import Database, WorkerRow, now
+from dicom_node.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +94,8 @@ class Liveness:
     """Owns this worker's row and the thread that keeps it fresh and looks at the others'.
 
     ``take_over`` puts the unfinished workflows of the worker of that id back into their queues and returns how many
-    there were. ``trouble`` says what keeps the models from running as configured. ``lost`` is called when this worker's
+    there were. ``sign`` is a file that is touched at each beat, whether or not the database answers: a check of the
+    process for containers, which costs nothing and does not end a worker that waits for its database. ``trouble`` says what keeps the models from running as configured. ``lost`` is called when this worker's
     own work has been taken over; it must end the process.
     """
 
@@ -100,6 +104,7 @@ class Liveness:
         database: Database,
         worker_id: str,
         take_over: Callable[[str], int],
+        sign: Path,
         trouble: Callable[[], str] = lambda: "",
         lost: Callable[[], None] = lambda: os._exit(LOST_STATUS),
     ) -> None:
@@ -109,8 +114,8 @@ class Liveness:
         self._trouble = trouble
         self._lost = lost
         self._life = uuid.uuid4().hex
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
+        self._sign = sign
+        self._thread = Periodic("liveness", BEAT_SECONDS, self._beat_and_look)
 
     def claim(self) -> None:
         """Take the id for this process.
@@ -137,8 +142,7 @@ class Liveness:
 
     def stop(self) -> None:
         """End in order; what is left undone is this worker's for ``SILENT_SECONDS``, as during a restart."""
-        self._stopping.set()
-        self._thread.join()
+        self._thread.stop()
         own = sa.update(WorkerRow).where(WorkerRow.worker_id == self._worker_id, WorkerRow.life == self._life)
         try:
             with self._database.session.begin() as session:
@@ -147,19 +151,18 @@ class Liveness:
         except sa.exc.SQLAlchemyError as error:  # the others will find it silent
             log.warning("the database does not learn that %s stopped (%s)", self._worker_id, type(error).__name__)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(BEAT_SECONDS):
-            try:
-                if not self.beat():
-                    log.error(
-                        "the work of %s was taken over, or another worker has its id: beginning anew. Each worker "
-                        "needs a worker.id of its own",
-                        self._worker_id,
-                    )
-                    self._lost()
-                self.look()
-            except sa.exc.SQLAlchemyError:
-                log.exception("the database does not answer; trying again in a moment")
+    def _beat_and_look(self) -> None:
+        at = time.time()  # by this host's clock, which the check has too, and not the file server's
+        with suppress(OSError):
+            os.utime(self._sign, (at, at))
+        if not self.beat():
+            log.error(
+                "the work of %s was taken over, or another worker has its id: beginning anew. Each worker needs a "
+                "worker.id of its own",
+                self._worker_id,
+            )
+            self._lost()
+        self.look()
 
     def beat(self) -> bool:
         """Say that this worker is there; false if it is no longer taken for alive."""

@@ -56,19 +56,29 @@ def patiently(body: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
     @functools.wraps(body)
     def repeat(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return body(self, *args, **kwargs)
-            except Exception as error:
-                if not passes(error):
-                    raise
-                log.warning("%s is tried again in %.0f s: %s", body.__name__.strip("_"), pause, in_words(error))
-            if self.stopping.wait(pause):
-                raise SystemExit  # no outcome is written down: the next worker begins the step again
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        # Where it is told to stop no outcome is written down: the next worker begins the step again.
+        return until_it_passes(lambda: body(self, *args, **kwargs), body.__name__.strip("_"), self.stopping)
 
     return repeat
+
+
+def until_it_passes(attempt: Callable[[], R], name: str, stopping: threading.Event) -> R:
+    """Repeat ``attempt``, with growing pauses, until no fault that passes stops it; the log tells why ``name`` waits.
+
+    Raises:
+        SystemExit: told to stop meanwhile.
+    """
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return attempt()
+        except Exception as error:
+            if not passes(error):
+                raise
+            log.warning("%s is tried again in %.0f s: %s", name, pause, in_words(error))
+        if stopping.wait(pause):
+            raise SystemExit
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def taken_up_again(body: Callable[P, R]) -> Callable[P, R]:

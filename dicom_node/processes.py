@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.liveness import BEAT_SECONDS, WorkerIdTaken
 from dicom_node.parent import end_with_parent
 from dicom_node.receive.receiver import Receiver
+from dicom_node.supervisor import stop_event
 
 if TYPE_CHECKING:
     from dicom_node.inference.models import Models
@@ -45,7 +45,7 @@ def run_receiver(config: Config) -> None:
     """
     stopping = _stop_event()
     database = Database(config.database_url)
-    database.create_tables()
+    database.wait_for_tables(stopping)
     store = InstanceStore(config.instances_folder, config.incoming_folder)
     store.sweep()
     refusals = RefusalTable(database)
@@ -79,10 +79,10 @@ def run_worker(config: Config) -> None:
 
     stopping = _stop_event()
     database = Database(config.database_url)
-    database.create_tables()
+    database.wait_for_tables(stopping)
     models = load_models(config, database)
     worker, watcher = Worker(config, database, models), ModelWatcher(config, database, models)
-    with only_process(config.node.data_folder / f"{config.worker.id}.lock", stopping) as alone:
+    with only_process(config.worker_lock_path, stopping) as alone:
         if alone and _start(worker, stopping):
             watcher.start()
             stopping.wait()
@@ -135,9 +135,9 @@ def run_web(config: Config) -> None:
     from dicom_node.web.app import create_app
     from dicom_node.web.server import Server
 
-    end_with_parent()
+    stopping = _stop_event()  # until uvicorn minds the signals itself
     database = Database(config.database_url)
-    database.create_tables()
+    database.wait_for_tables(stopping)
     log.info("status page: %s", config.web_url)
     tls = config.web.tls
     models = load_models(config, database) if config.web.predict else None
@@ -181,8 +181,6 @@ def load_models(config: Config, database: Database | None = None) -> Models:
 
 
 def _stop_event() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_event()
     end_with_parent()
     return stopping

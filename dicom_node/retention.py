@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from dicom_node.config import Config
 from dicom_node.database import AnalysisRow, Database, DeliveryRow, EventRow, InstanceRow, RefusalRow, StudyRow, now
 from dicom_node.disk import disk_space
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,7 @@ class Retention:
         self._database = database
         self._forget_workflows = forget_workflows
         self._committing = [peer.name for peer in config.destinations if peer.storage_commitment]
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+        self._thread = Periodic("retention", _EVERY_SECONDS, lambda: self.make_room(now()))
 
     def start(self) -> None:
         """Finish what an earlier process began, and look for what is due from time to time."""
@@ -99,15 +98,7 @@ class Retention:
 
     def stop(self) -> None:
         """Stop looking."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_EVERY_SECONDS):
-            try:
-                self.make_room(now())
-            except (sa.exc.SQLAlchemyError, OSError):
-                log.exception("studies could not be removed; trying again in a minute")
+        self._thread.stop()
 
     def make_room(self, at: datetime) -> None:
         """Remove what is due at ``at``, and while the disk fills up the oldest beyond that; prune old records."""
@@ -118,7 +109,7 @@ class Retention:
         with self._database.reading() as session:
             studies = ended_studies(session, self._committing)
         for study in studies:
-            if self._stopping.is_set():
+            if self._thread.stopping.is_set():
                 return
             if is_due(study, settings.study_days, at):
                 self._remove(study.study_instance_uid, f"{settings.study_days:g} days after its work was done")

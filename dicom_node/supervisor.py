@@ -76,9 +76,7 @@ def supervise(config_path: Path | None, receivers: int = 1) -> None:
         Child(name, [sys.executable, "-m", "dicom_node", name, *options])
         for name in (*["receiver"] * receivers, "worker", "web")
     ]
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_event()
     while not stopping.is_set():
         for child in children:
             child.tend(time.monotonic())
@@ -89,6 +87,14 @@ def supervise(config_path: Path | None, receivers: int = 1) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     for child in children:
         child.wait(deadline)
+
+
+def stop_event() -> threading.Event:
+    """An event that SIGTERM and SIGINT set from now on."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
 
 
 def _ending(status: int) -> str:

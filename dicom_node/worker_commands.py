@@ -13,7 +13,6 @@ import typer
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from dicom_node.config import Config
 from dicom_node.console import ConfigOption, console, fail, read_config
 from dicom_node.database import Database
 from dicom_node.liveness import WorkerState, give_up_on, known_workers
@@ -24,23 +23,12 @@ workers = typer.Typer(no_args_is_help=True, help="The workers that share this no
 @workers.command("list")
 def list_workers(config: ConfigOption = None) -> None:
     """All workers, and whether they are alive."""
-    with _session(config) as (_, session):
+    with _session(config) as session:
         known, at = known_workers(session)
     table = Table("worker", "host", "version", "state")
     for worker in known:
         table.add_row(worker.worker_id, worker.host, worker.version, _in_words(worker, at))
     console.print(table)
-
-
-@workers.command("alive")
-def alive(config: ConfigOption = None) -> None:
-    """End with 0 if the worker of this configuration (worker.id) is alive, else with 1: a check for containers."""
-    with _session(config) as (settings, session):
-        known, at = known_workers(session)
-    own = next((worker for worker in known if worker.worker_id == settings.worker.id), None)
-    if own is None or not own.is_alive(at):
-        raise fail(f"{settings.worker.id} {'has never run' if own is None else 'is ' + _in_words(own, at)}")
-    console.print(f"{own.worker_id} is {_in_words(own, at)}", highlight=False)
 
 
 @workers.command("take-over")
@@ -49,7 +37,7 @@ def take_over(
     config: ConfigOption = None,
 ) -> None:
     """Let the workers that run take over a dead one's studies at once instead of after half a minute."""
-    with _session(config) as (_, session):
+    with _session(config) as session:
         if not give_up_on(session, worker_id):
             raise fail(f"no worker has the id {worker_id!r}: see 'dicom-node workers list'")
         session.commit()
@@ -66,13 +54,12 @@ def _in_words(worker: WorkerState, at: datetime) -> str:
 
 
 @contextmanager
-def _session(config: Path | None) -> Iterator[tuple[Config, Session]]:
-    settings = read_config(config)
-    database = Database(settings.database_url)
+def _session(config: Path | None) -> Iterator[Session]:
+    database = Database(read_config(config).database_url)
     try:
         database.create_tables()
         with database.session() as session:
-            yield settings, session
+            yield session
     except sa.exc.SQLAlchemyError as error:
         raise fail(f"the database does not answer ({type(error).__name__}): see 'dicom-node check'") from error
     finally:

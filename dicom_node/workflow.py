@@ -63,6 +63,7 @@ from dicom_node.liveness import Liveness
 from dicom_node.log_context import logged_about
 from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.passing import in_words, passes, patiently, taken_up_again
+from dicom_node.periodic import Periodic
 from dicom_node.pulling import FetchWorkflow
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
@@ -596,8 +597,8 @@ class StudyWatcher:
         self._database = database
         self._files = files
         self._begin = begin
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="study-watcher", daemon=True)
+        self._next_burial = time.monotonic()
+        self._thread = Periodic("study-watcher", _LOOK_SECONDS[database.is_shared], self._look_round)
 
     def start(self) -> None:
         """Begin to look."""
@@ -605,27 +606,16 @@ class StudyWatcher:
 
     def stop(self) -> None:
         """Stop looking."""
-        self._stopping.set()
-        self._thread.join()
+        self._thread.stop()
 
-    def _run(self) -> None:
-        next_burial = time.monotonic()
-        look_seconds = _LOOK_SECONDS[self._database.is_shared]
-        while not self._stopping.wait(look_seconds):
-            try:
-                self.look(now())
-                if time.monotonic() >= next_burial:
-                    self.end_dead()
-                    self._commitments.look()
-                    self._fetches.look()
-                    self._retraining.look()
-                    next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
-            except Exception as error:  # nothing but this thread begins analyses: it must outlive whatever happens
-                if passes(error):
-                    log.error("the database or the store does not work, looking again in a moment: %s", in_words(error))
-                else:
-                    log.exception("looking for complete studies failed; looking again in a moment")
-                self._stopping.wait(2.0)
+    def _look_round(self) -> None:
+        self.look(now())
+        if time.monotonic() >= self._next_burial:
+            self.end_dead()
+            self._commitments.look()
+            self._fetches.look()
+            self._retraining.look()
+            self._next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
 
     def look(self, at: datetime) -> None:
         """Begin what is complete at ``at``."""
@@ -717,7 +707,9 @@ class Worker:
             config, database, files, self._begin, self._commitments, self._fetches, self._retraining
         )
         self._retention = Retention(config, database, forget_workflows)
-        self._liveness = Liveness(database, config.worker.id, self._take_over, lambda: models.trouble)
+        self._liveness = Liveness(
+            database, config.worker.id, self._take_over, config.worker_lock_path, lambda: models.trouble
+        )
         self._analyse_queue: Queue | None = None
 
     def start(self) -> None:

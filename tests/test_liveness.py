@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from dicom_node import liveness
 from dicom_node.database import Database, WorkerRow
@@ -32,7 +36,7 @@ def test_a_dead_workers_studies_are_in_other_hands_within_a_minute() -> None:
 
 
 def _worker(database: Database, name: str, taken: list[str]) -> Liveness:
-    return Liveness(database, name, lambda worker: len(taken.append(worker) or taken))
+    return Liveness(database, name, lambda worker: len(taken.append(worker) or taken), Path("/nonexistent"))
 
 
 def _beat_at(database: Database, name: str, ago: float) -> None:
@@ -98,3 +102,26 @@ def test_an_id_is_not_taken_from_a_worker_that_is_alive_on_another_host(
     _beat_at(database, "worker-1", SILENT_SECONDS)
     moved.claim()
     assert moved.beat()
+
+
+def test_a_worker_shows_that_it_lives_by_a_file_even_while_its_database_is_away(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = tmp_path / "worker-1.lock"
+    sign.touch()
+    os.utime(sign, (0, 0))
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
+    worker = Liveness(database, "worker-1", lambda _: 0, sign)
+
+    def away() -> bool:
+        raise sa.exc.OperationalError("UPDATE workers", None, Exception("connection refused"))
+
+    monkeypatch.setattr(worker, "beat", away)
+    worker.start()
+    for _ in range(500):
+        if sign.stat().st_mtime > time.time() - 60:
+            break
+        time.sleep(0.01)
+    worker.stop()
+
+    assert sign.stat().st_mtime > time.time() - 60

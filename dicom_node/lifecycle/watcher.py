@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
-
-import sqlalchemy as sa
 
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.inference.models import Models
 from dicom_node.lifecycle.decisions import read_deployments
+from dicom_node.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +22,7 @@ class ModelWatcher:
         self._config = config
         self._database = database
         self._models = models
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="model-watcher", daemon=True)
+        self._thread = Periodic("model-watcher", _LOOK_SECONDS, self.look)
 
     def start(self) -> None:
         """Begin to look."""
@@ -33,15 +30,7 @@ class ModelWatcher:
 
     def stop(self) -> None:
         """Stop looking."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
-            try:
-                self.look()
-            except sa.exc.SQLAlchemyError:
-                log.exception("the database cannot be read; looking for changes of models again in a moment")
+        self._thread.stop()
 
     def look(self) -> None:
         """Take up what has been decided since the last look."""
