@@ -94,9 +94,10 @@ class Liveness:
     """Owns this worker's row and the thread that keeps it fresh and looks at the others'.
 
     ``take_over`` puts the unfinished workflows of the worker of that id back into their queues and returns how many
-    there were. ``sign`` is a file that is touched at each beat, whether or not the database answers: a check of the
-    process for containers, which costs nothing and does not end a worker that waits for its database. ``trouble`` says what keeps the models from running as configured. ``lost`` is called when this worker's
-    own work has been taken over; it must end the process.
+    there were. ``sign`` is a file that is touched at each beat, whether or not the database answers: to look at it
+    costs a container's check of the process nothing, and ends no worker that waits for its database. ``trouble`` says
+    what keeps the models from running as configured. ``lost`` is called when this worker's own work has been taken
+    over; it must end the process.
     """
 
     def __init__(

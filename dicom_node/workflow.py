@@ -62,7 +62,7 @@ from dicom_node.lifecycle.inputs import features_of, save_input
 from dicom_node.liveness import Liveness
 from dicom_node.log_context import logged_about
 from dicom_node.part10 import UnreadableHeader, read_header
-from dicom_node.passing import in_words, passes, patiently, taken_up_again
+from dicom_node.passing import passes, patiently, taken_up_again
 from dicom_node.periodic import Periodic
 from dicom_node.pulling import FetchWorkflow
 from dicom_node.results.file import write_result
