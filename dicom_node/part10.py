@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cachetools import LRUCache
-from pydicom import Dataset, config, dcmread
+from pydicom import DataElement, Dataset, config, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag
+from pydicom.valuerep import AMBIGUOUS_VR
 
 # pydicom would log and warn of values that break their VR, and repeat them: a name or a birth date in the log.
 config.settings.reading_validation_mode = config.IGNORE
@@ -100,12 +103,45 @@ def in_one_line(error: Exception) -> str:
 
 
 def _drop_unconvertible(dataset: Dataset) -> None:
+    encoding = str(dataset.original_character_set)
     for tag in list(dataset.keys()):
+        raw = dataset.get_item(tag)
+        key = _shared_key(raw, encoding)
+        if (known := _converted.get(key)) is not None:
+            dataset[tag] = known
+            continue
         try:
             element = dataset[tag]
             items = list(element.value) if element.VR == "SQ" else []
         except BROKEN:
             del dataset[tag]
             continue
+        if key is not None:
+            _remember_converted(key, element)
         for item in items:
             _drop_unconvertible(item)
+
+
+_ConvertedKey = tuple[BaseTag, str, bytes, bool, str]
+
+_converted: dict[_ConvertedKey | None, DataElement] = {}
+"""Elements as they were converted last: most are the same in every image of a series, and converting them is half of
+what reading a header costs."""
+_MOST_CONVERTED = 5000
+_LONGEST_CONVERTED = 64
+_CONVERTED_BY_THEIR_DATASET = frozenset({"SQ", "UN", *AMBIGUOUS_VR})
+
+
+def _shared_key(raw: DataElement | RawDataElement | None, encoding: str) -> _ConvertedKey | None:
+    """All that the converted element depends on; None where it depends on other elements too, or is long."""
+    if not isinstance(raw, RawDataElement) or raw.VR is None or raw.value is None or raw.tag.is_private:
+        return None
+    if raw.VR in _CONVERTED_BY_THEIR_DATASET or len(raw.value) > _LONGEST_CONVERTED:
+        return None
+    return raw.tag, raw.VR, raw.value, raw.is_little_endian, encoding
+
+
+def _remember_converted(key: _ConvertedKey, element: DataElement) -> None:
+    if len(_converted) >= _MOST_CONVERTED:
+        _converted.clear()
+    _converted[key] = element

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicom_node.part10 import UnreadableHeader, read_header
+from dicom_node.part10 import UnreadableHeader, _remembered, read_header
 from tests.imaging.datasets import ct_slice, enhanced_ct, radiograph, saved
 from tests.imaging.test_radiograph import RAMP
 
@@ -94,3 +96,30 @@ def test_a_header_read_in_part_is_not_taken_for_the_whole(tmp_path: Path) -> Non
     assert "Columns" not in read_header(path, ["Rows"])
 
     assert read_header(path).Columns == 6
+
+
+def test_the_same_bytes_in_another_character_set_are_read_as_that(tmp_path: Path) -> None:
+    latin, greek = saved(
+        tmp_path,
+        radiograph(RAMP, SpecificCharacterSet="ISO_IR 100", SeriesDescription="ä"),
+        radiograph(RAMP, SpecificCharacterSet="ISO_IR 126", SeriesDescription="δ"),
+    )
+
+    assert [read_header(path).SeriesDescription for path in (latin, greek)] == ["ä", "δ"]
+
+
+def test_headers_of_a_series_share_what_is_equal_in_them(tmp_path: Path) -> None:
+    first, second = (read_header(path) for path in saved(tmp_path, ct_slice(0.0), ct_slice(3.0)))
+
+    assert first["PixelSpacing"] is second["PixelSpacing"]
+    assert first.ImagePositionPatient != second.ImagePositionPatient
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "test-SR.dcm"])
+def test_a_header_is_what_pydicom_reads(name: str) -> None:
+    path = Path(str(get_testdata_file(name, download=False)))
+    expected = dcmread(path, stop_before_pixels=True)
+
+    for _ in range(2):
+        _remembered.clear()
+        assert read_header(path).to_json_dict() == expected.to_json_dict()

@@ -74,7 +74,7 @@ def _decode(slices: Sequence[CtSlice]) -> tuple[FloatArray, list[CtSlice], list[
         frames = [slices[index].frame_index for index in indices]
         try:
             for index, stored in zip(indices, decode_frames(file.path, file.header, frames), strict=True):
-                pixels[index] = _hounsfield(stored, slices[index])
+                _put_hounsfield(pixels[index], stored, slices[index])
                 read.append(index)
         except UnreadableImage as problem:
             problems.append(problem)
@@ -91,14 +91,14 @@ def _by_file(slices: Sequence[CtSlice]) -> dict[CtFile, list[int]]:
     return files
 
 
-def _hounsfield(stored: npt.NDArray[Any], ct_slice: CtSlice) -> FloatArray:
+def _put_hounsfield(pixels: FloatArray, stored: npt.NDArray[Any], ct_slice: CtSlice) -> None:
     """Rescale stored values (PS3.3 C.11.1.1.2); slope and intercept were checked when the slice was stacked."""
-    slope, intercept = np.float32(ct_slice.slope or 0.0), np.float32(ct_slice.intercept or 0.0)
-    values: FloatArray = stored.astype(np.float32) * slope + intercept
+    np.multiply(stored, np.float32(ct_slice.slope or 0.0), out=pixels, dtype=np.float32)
+    pixels += np.float32(ct_slice.intercept or 0.0)
     padding = padding_mask(stored, ct_slice.file.header)
     if padding is not None:
-        values[padding] = AIR
-    return np.maximum(values, np.float32(AIR), out=values)
+        pixels[padding] = AIR
+    np.maximum(pixels, np.float32(AIR), out=pixels)
 
 
 def _plane(ct_slice: CtSlice) -> ImagePlane:

@@ -47,15 +47,17 @@ def _to_bytes(unit: npt.NDArray[np.floating]) -> ByteArray:
 
 def heat_colours(values: npt.NDArray[np.floating]) -> ByteArray:
     """Colours, (..., 3), for heat in [0, 1]."""
-    return np.asarray(_HEAT_TABLE[_to_bytes(values)], dtype=np.uint8)
+    return np.asarray(_HEAT_TABLE.take(_to_bytes(values), axis=0))
 
 
 def with_heat(image: Image.Image, heat: FloatArray) -> Image.Image:
     """``image`` (mode L or RGB) with ``heat``, (H, W) in [0, 1] and scaled to it, laid over in colour."""
-    scaled = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR))
-    opacity = _HEAT_OPACITY * np.clip((scaled - _HEAT_FLOOR) / (1 - _HEAT_FLOOR), 0, 1)[..., None] ** 0.5
-    base = np.asarray(image.convert("RGB"), dtype=np.float32)
-    return Image.fromarray((base * (1 - opacity) + heat_colours(scaled) * opacity + 0.5).astype(np.uint8), mode="RGB")
+    whole = Image.fromarray(heat.astype(np.float32, copy=False))
+    # Heat is smooth: pixels may be averaged by whole numbers first.
+    scaled = np.asarray(whole.resize(image.size, Image.Resampling.BILINEAR, reducing_gap=1.0))
+    opacity = _HEAT_OPACITY * np.sqrt(np.clip((scaled - _HEAT_FLOOR) / (1 - _HEAT_FLOOR), 0, 1))
+    colours, mask = Image.fromarray(heat_colours(scaled)), Image.fromarray(_to_bytes(opacity))
+    return Image.composite(colours, image.convert("RGB"), mask)
 
 
 def fitted_size(plane: ImagePlane, width: int, height: int) -> tuple[int, int]:
