@@ -8,7 +8,7 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,15 +33,21 @@ from dicom_node.processes import load_models
 SENDERS = ("CR1", "CR2", "CT1", "ER_CT")
 URGENT_SHARE = 0.1
 CT_SHARE = 0.3
+QUIET_SECONDS = 0.5
 _ENDED = ("delivered", "failed", "not applicable")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How long each load lasts, how high it rises, or how many studies one steady load has."""
-    parser.add_argument("--seconds", type=float, default=40.0, metavar="S", help="of arrivals, for each load")
-    parser.add_argument("--loads", type=float, nargs="+", default=[0.3, 0.6, 0.9, 1.2], metavar="SHARE")
+    """Which studies, and how the load rises, or how many studies one steady load has."""
+    parser.add_argument("--pixels", type=int, default=2048, metavar="N", help="of a radiograph, along each side")
+    parser.add_argument("--slices", type=int, default=100, metavar="N", help="of a CT")
+    parser.add_argument("--slice-pixels", type=int, default=512, metavar="N", help="of a slice, along each side")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of arrivals, for each load")
+    parser.add_argument("--first-load", type=float, default=0.1, metavar="SHARE", help="of what the models alone read")
+    parser.add_argument("--rise", type=float, default=1.5, metavar="FACTOR", help="from one load to the next")
     parser.add_argument("--studies", type=int, metavar="N", help="instead one steady load of N studies")
-    parser.add_argument("--slices", type=int, default=16, metavar="N", help="of a CT, 128 pixels squared")
+    parser.add_argument("--rate", type=float, default=1.0, metavar="N", help="studies a second of the steady load")
+    parser.add_argument("--concurrent-studies", type=int, default=1, metavar="N", help="worker.concurrent_studies")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,30 +60,32 @@ class _Kind:
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    """A whole node with its own models on small images; loads are shares of what the models alone could read."""
+    """A whole node with its own models; loads are shares of what the models alone could read."""
     report = Report(
-        f"{1 - CT_SHARE:.0%} radiographs (512 px), {CT_SHARE:.0%} CTs ({arguments.slices} images of 128 px) from "
-        f"{len(SENDERS)} senders, Poisson arrivals with a morning peak"
+        f"{1 - CT_SHARE:.0%} radiographs ({arguments.pixels} px), {CT_SHARE:.0%} CTs ({arguments.slices} images of "
+        f"{arguments.slice_pixels} px) from {len(SENDERS)} senders, Poisson arrivals with a morning peak"
     )
     kinds = (
-        _Kind("radiograph", "chest_xray", phantoms.chest_radiograph(size=512)),
-        _Kind("CT", "kidney_ct", phantoms.abdomen_ct(slices=arguments.slices, size=128)),
+        _Kind("radiograph", "chest_xray", phantoms.chest_radiograph(size=arguments.pixels)),
+        _Kind("CT", "kidney_ct", phantoms.abdomen_ct(slices=arguments.slices, size=arguments.slice_pixels)),
     )
+    settings = {"worker": {"concurrent_studies": arguments.concurrent_studies}}
     with tempfile.TemporaryDirectory() as name, StorageArchive() as archive:
         folder = Path(name)
-        with Node(folder / "node", (archive.ae_title, archive.dicom_port), quiet_seconds=0.5) as node:
+        destination = archive.ae_title, archive.dicom_port
+        with Node(folder / "node", destination, quiet_seconds=QUIET_SECONDS, settings=settings) as node:
             wait_for_worker(node)
             pure = _pure_rate(load_models(load_config(folder / "node" / "node.yaml")), kinds, folder)
             day = Day(node, folder / "node" / "data" / "node.sqlite", kinds)
             if arguments.studies:
-                _steady(report, day, arguments.studies, 0.4 * pure)
+                _steady(report, day, arguments.studies, arguments.rate)
             else:
-                for share in arguments.loads:
-                    report.rows.append(day.live(share * pure, arguments.seconds, pure))
+                report.rows += day.rising(arguments.first_load, arguments.rise, arguments.seconds, pure)
     report.notes += [
         f"The models alone, images decoded, read {pure:.2f} such studies a second. Senders and archive run on the same "
         "machine.",
-        f"{URGENT_SHARE:.0%} of the studies are urgent (Requested Procedure Priority STAT).",
+        f"{URGENT_SHARE:.0%} of the studies are urgent (Requested Procedure Priority STAT). Of a wait, "
+        f"{QUIET_SECONDS:g} s are the quiet period.",
     ]
     return report
 
@@ -107,6 +115,16 @@ class Day:
         self._node, self._database, self._kinds = node, database, kinds
         self._random = random.Random(1)  # noqa: S311 - arrivals, the same in every run
         self.sent = 0
+
+    def rising(self, share: float, rise: float, seconds: float, pure: float) -> Iterator[dict[str, Figure]]:
+        """Live through one load after the other until a backlog grows: a fifth of the studies waits at the close."""
+        grows = False
+        while not grows:
+            row = self.live(share * pure, seconds, pure)
+            waiting, studies = row["waiting at the close"], row["studies"]
+            grows = isinstance(waiting, int) and isinstance(studies, int) and waiting > max(4, studies / 5)
+            share *= rise
+            yield row
 
     def live(self, rate: float, seconds: float, pure: float) -> dict[str, Figure]:
         """Let studies arrive for ``seconds``, wait until all are through, and say how that went."""
