@@ -18,10 +18,12 @@ from dicom_node.database import (
     EventRow,
     FindingRow,
     InstanceRow,
+    ModelInputRow,
     RefusalRow,
     ResultRow,
     SeriesRow,
     StudyRow,
+    VerdictRow,
 )
 from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
 
@@ -180,6 +182,20 @@ def _add_reading(rows: Rows, name: str, uid: str, number: int, ended: datetime, 
         seconds=1.5,
         read_at=ended,
     )
+    _add(
+        rows,
+        ModelInputRow,
+        analysis_id=name,
+        series_instance_uid=f"{uid}.0",
+        stack_number=1,
+        model=MODEL,
+        model_version="1.0",
+        read_at=ended,
+        seconds=1.5,
+        features={"age": float(number % 90), "sex": "F", "manufacturer": "MAKER", "brightness": probability},
+    )
+    if number % 20 == 0:
+        _add_verdict(rows, name, uid, ended)
     state = DeliveryState.DELIVERED
     if number < 10:
         state = DeliveryState.RETRYING
@@ -212,6 +228,25 @@ def _add_reading(rows: Rows, name: str, uid: str, number: int, ended: datetime, 
             last_attempt_at=ended,
             delivered_at=ended if state is DeliveryState.DELIVERED else None,
         )
+
+
+def _add_verdict(rows: Rows, name: str, uid: str, at: datetime) -> None:
+    _add(
+        rows,
+        VerdictRow,
+        analysis_id=name,
+        series_instance_uid=f"{uid}.0",
+        stack_number=1,
+        number=1,
+        model=MODEL,
+        model_version="1.0",
+        finding="carcinoma",
+        evaluation=Evaluation.PRESENT,
+        reader="reader",
+        right=True,
+        note="",
+        at=at,
+    )
 
 
 def _refusals(at: datetime) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,8 @@ def paths() -> dict[str, str]:
         "one study": f"/studies/{study_uid(_SOME)}",
         "rule tester": "/rules",
         "models": "/models",
+        "one model": f"/models/{MODEL}",
+        "versions of a model": f"/models/{MODEL}/versions",
         "peers": "/peers",
         "audit": "/audit",
         "users and keys": "/access",

@@ -22,6 +22,9 @@ GROWING = frozenset(
         "deliveries",
         "events",
         "refusals",
+        "model_inputs",
+        "verdicts",
+        "shadow_findings",
     }
 )
 """The tables that grow with every study."""

@@ -333,7 +333,7 @@ class WorkerRow(Base):
     """A worker, by its id: one life of it at a time, and the last time that it told of itself.
 
     ``stopped_at`` is when it ended in order, ``taken_over_at`` when its work was given to others. ``trouble`` is what
-    keeps its models from running as configured, in words.
+    keeps its models from running as configured, in words; ``gpus`` are those of its host that they may run on.
     """
 
     __tablename__ = "workers"
@@ -347,6 +347,7 @@ class WorkerRow(Base):
     stopped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     taken_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     trouble: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
+    gpus: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list, server_default="[]")
 
 
 class UserRow(Base):

@@ -370,6 +370,15 @@ class DeliveryState(StrEnum):
     PARKED = "parked"
 
 
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as its driver tells: what all processes together take of its memory. None where it does not answer."""
+
+    name: str
+    used_megabytes: int | None
+    megabytes: int | None
+
+
 class VersionState(StrEnum):
     """Where a version of a model that is trained on the node's data is on its way."""
 
@@ -382,6 +391,8 @@ class VersionState(StrEnum):
     DISCARDED = "discarded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DELETED = "deleted"
+    """Its files are gone, or to go; what was said of it stays."""
 
 
 @dataclass(frozen=True, slots=True)

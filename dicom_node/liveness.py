@@ -13,9 +13,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node import __version__
 from dicom_node.database import Database, WorkerRow, now
+from dicom_node.domain import Gpu
 from dicom_node.periodic import Periodic
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class WorkerState:
     stopped_at: datetime | None = None
     taken_over_at: datetime | None = None
     trouble: str = ""
+    gpus: tuple[Gpu, ...] = ()
 
     def is_alive(self, at: datetime) -> bool:
         """Whether it has told of itself lately, and not ended since."""
@@ -96,8 +98,8 @@ class Liveness:
     ``take_over`` puts the unfinished workflows of the worker of that id back into their queues and returns how many
     there were. ``sign`` is a file that is touched at each beat, whether or not the database answers: to look at it
     costs a container's check of the process nothing, and ends no worker that waits for its database. ``trouble`` says
-    what keeps the models from running as configured. ``lost`` is called when this worker's own work has been taken
-    over; it must end the process.
+    what keeps the models from running as configured, ``gpus`` what they may run on. ``lost`` is called when this
+    worker's own work has been taken over; it must end the process.
     """
 
     def __init__(
@@ -107,12 +109,14 @@ class Liveness:
         take_over: Callable[[str], int],
         sign: Path,
         trouble: Callable[[], str] = lambda: "",
+        gpus: Callable[[], Sequence[Gpu]] = lambda: (),
         lost: Callable[[], None] = lambda: os._exit(LOST_STATUS),
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._take_over = take_over
         self._trouble = trouble
+        self._gpus = gpus
         self._lost = lost
         self._life = uuid.uuid4().hex
         self._sign = sign
@@ -167,6 +171,7 @@ class Liveness:
 
     def beat(self) -> bool:
         """Say that this worker is there; false if it is no longer taken for alive."""
+        trouble, gpus = self._trouble(), [asdict(gpu) for gpu in self._gpus()]
         with self._database.session.begin() as session:
             own = sa.update(WorkerRow).where(
                 WorkerRow.worker_id == self._worker_id,
@@ -174,7 +179,7 @@ class Liveness:
                 WorkerRow.taken_over_at.is_(None),
             )
             beaten = session.execute(
-                own.values(beat_at=database_time(session), trouble=self._trouble()).returning(WorkerRow.worker_id)
+                own.values(beat_at=database_time(session), trouble=trouble, gpus=gpus).returning(WorkerRow.worker_id)
             )
             return beaten.first() is not None
 
@@ -199,4 +204,5 @@ class Liveness:
 
 def _state(row: WorkerRow) -> WorkerState:
     times = (row.beat_at, row.stopped_at, row.taken_over_at)
-    return WorkerState(row.worker_id, row.host, row.version, *times, row.trouble)
+    gpus = tuple(Gpu(**gpu) for gpu in row.gpus)
+    return WorkerState(row.worker_id, row.host, row.version, *times, row.trouble, gpus)

@@ -708,7 +708,12 @@ class Worker:
         )
         self._retention = Retention(config, database, forget_workflows)
         self._liveness = Liveness(
-            database, config.worker.id, self._take_over, config.worker_lock_path, lambda: models.trouble
+            database,
+            config.worker.id,
+            self._take_over,
+            config.worker_lock_path,
+            lambda: models.trouble,
+            lambda: models.gpus,
         )
         self._analyse_queue: Queue | None = None
 

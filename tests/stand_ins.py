@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dicom_node.domain import Evaluation, Finding, ImageStack, KeyImage, ModelIdentity, NotApplicable, Reading
+from dicom_node.domain import Evaluation, Finding, Gpu, ImageStack, KeyImage, ModelIdentity, NotApplicable, Reading
 from dicom_node.manifest import BundleManifest
 
 MANIFEST = BundleManifest.model_validate(
@@ -78,6 +78,7 @@ class StandInModels:
         self.manifests = {"stand_in": MANIFEST}
         self.unavailable: dict[str, str] = {}
         self.trouble = ""
+        self.gpus: tuple[Gpu, ...] = ()
         self.stand_in = reader or StandInReader()
 
     def reader(self, name: str) -> StandInReader:

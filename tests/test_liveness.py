@@ -12,7 +12,17 @@ import sqlalchemy as sa
 
 from dicom_node import liveness
 from dicom_node.database import Database, WorkerRow
-from dicom_node.liveness import BEAT_SECONDS, SILENT_SECONDS, Liveness, WorkerIdTaken, WorkerState, give_up_on, silent
+from dicom_node.domain import Gpu
+from dicom_node.liveness import (
+    BEAT_SECONDS,
+    SILENT_SECONDS,
+    Liveness,
+    WorkerIdTaken,
+    WorkerState,
+    give_up_on,
+    known_workers,
+    silent,
+)
 
 NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=SILENT_SECONDS)
@@ -125,3 +135,18 @@ def test_a_worker_shows_that_it_lives_by_a_file_even_while_its_database_is_away(
     worker.stop()
 
     assert sign.stat().st_mtime > time.time() - 60
+
+
+def test_a_beat_tells_of_the_gpus_and_of_what_fell_back(database: Database, tmp_path: Path) -> None:
+    gpus = [Gpu("NVIDIA H100", 1200, 81_559), Gpu("NVIDIA L4", None, None)]
+    worker = Liveness(
+        database, "worker", lambda _: 0, tmp_path / "sign", lambda: "lung_ct runs on the CPU", lambda: gpus
+    )
+    worker.claim()
+    assert worker.beat()
+
+    with database.reading() as session:
+        [known], _ = known_workers(session)
+
+    assert known.gpus == tuple(gpus)
+    assert known.trouble == "lung_ct runs on the CPU"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,13 +18,13 @@ from dicom_node.config import Config
 from dicom_node.database import Database, LabelledDataRow, ModelVersionRow, now
 from dicom_node.domain import VersionState
 from dicom_node.inference.models import Models
-from dicom_node.lifecycle import trainer
 from dicom_node.lifecycle.decisions import NotPossible, put_to_use
 from dicom_node.lifecycle.labelled import NotTaken, add_labelled_data, keep_upload
 from dicom_node.lifecycle.trainer import Stopped, TrainingFailed
-from dicom_node.lifecycle.versions import cancel_version, request_version
+from dicom_node.lifecycle.versions import OPEN, VersionFolders, cancel_version, read_progress, request_version
 from dicom_node.lifecycle.watcher import ModelWatcher
 from dicom_node.workflow import Worker
+from tests.faults.mortal_worker import mortal_worker
 from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 from tests.stand_ins import StandInModels
 from tests.training.images import write_classes
@@ -36,6 +38,7 @@ TRAIN_JSON = {
     "validation": {"fraction": 0.34, "perturbed_copies": 1},
 }
 SECONDS = 500
+MANY_EPOCHS = 6
 
 
 class Site:
@@ -111,29 +114,52 @@ def _until_told(told_to_stop: Callable[[], bool]) -> None:
     raise Stopped
 
 
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _epochs(folders: VersionFolders) -> list[dict[str, float]]:
+    """Those of the first fit, as far as it is."""
+    return ((read_progress(folders) or {}).get("fits") or [[]])[0]
+
+
 @pytest.mark.timeout(600)
-def test_uploaded_images_make_a_version_that_is_compared_and_put_to_use(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_training_whose_worker_is_killed_goes_on_and_its_version_is_compared_and_put_to_use(
+    site: Site, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(trainer, "_LOWEST_PRIORITY", [])  # on a busy machine it would take for ever
     write_classes(tmp_path / "set" / "train", 6, seed=1)
     write_classes(tmp_path / "set" / "test", 6, seed=2)
     files = [(str(path.relative_to(tmp_path)), path.read_bytes()) for path in sorted((tmp_path / "set").rglob("*.png"))]
     folder, report = keep_upload(files, site.bundle, site.config.labelled_folder / NAME)
     with site.database.session.begin() as session:
         add_labelled_data(session, NAME, "set", folder, report, "me")
-    number = site.ask()
-    models = Models(site.config.node.models_folder, TORCH)
-    models.load()
+        number = request_version(session, NAME, "1.2.3", "me", epochs=MANY_EPOCHS).id
+    folders = VersionFolders.of(site.config.versions_folder, number, NAME)
 
-    site.work()
-    row = site.wait(number, VersionState.TRAINED, VersionState.FAILED, seconds=SECONDS)
+    with mortal_worker(site.config, tmp_path) as supervisor:
+        while not (before := _epochs(folders)):
+            assert site.version(number).state in OPEN, site.version(number).reason
+            time.sleep(0.02)
+        [life] = _children(supervisor)
+        trainings = _children(life)
+        os.kill(life, signal.SIGKILL)
+        assert trainings
+        while any(Path(f"/proc/{training}").exists() for training in trainings):
+            time.sleep(0.05)
+        assert len(_epochs(folders)) < MANY_EPOCHS, "the training had ended before it was killed"
+        row = site.wait(number, VersionState.TRAINED, VersionState.FAILED, seconds=SECONDS)
 
     assert row.state is VersionState.TRAINED, row.reason
+    [history, *_] = json.loads((folders.bundle / "docs/training.json").read_text())["fits"]
+    assert history[: len(before)] == before
+    assert len(history) == MANY_EPOCHS
+    assert not [path for path in folders.root.rglob("*") if "draft" in path.name]
     assert row.comparison is not None
     assert row.comparison["candidate"]["images"] == row.comparison["in_use"]["images"] == 12
     assert row.comparison["candidate"]["version"] == "1.2.3+site.1"
     assert row.comparison["in_use"]["version"] == "1.2.3"
+    models = Models(site.config.node.models_folder, TORCH)
+    models.load()
     watcher = ModelWatcher(site.config, site.database, models)
     for version_id, expected in ((number, "1.2.3+site.1"), (0, "1.2.3"), (number, "1.2.3+site.1")):
         with site.database.session.begin() as session:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from dicom_node.domain import Gpu
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.backends.falling_back import FallingBackNetwork
 from dicom_node.inference.bundle import Bundle
@@ -101,6 +102,11 @@ class Models:
             for name, network in sorted(networks.items())
             if isinstance(network, FallingBackNetwork) and network.trouble
         )
+
+    @property
+    def gpus(self) -> list[Gpu]:
+        """The GPUs that the models may run on, with their memory."""
+        return self._backend.gpus()
 
     def shadow(self, name: str) -> ShadowReader | None:
         """The version that reads beside the model of that name, if one does."""

@@ -9,15 +9,18 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import LabelledDataRow, now
-from dicom_node.lifecycle.decisions import record_change
+from dicom_node.database import LabelledDataRow, ModelVersionRow, now
+from dicom_node.lifecycle.decisions import NotPossible, record_change
 from dicom_node.lifecycle.trainer import TrainingFailed, run_training
+from dicom_node.lifecycle.versions import OPEN
 
 MOST_FILES = 20_000
 MOST_MEGABYTES = 4096
@@ -84,6 +87,29 @@ def add_labelled_data(session: Session, model: str, name: str, folder: str, repo
     count = sum(sum(classes.values()) for classes in report["images"].values())
     record_change(session, model, by, f"Labelled images were uploaded: {name}, {count} images.")
     return row.id
+
+
+def delete_labelled_data(session: Session, model: str, data_id: int, folder: Path, by: str, reason: str) -> str:
+    """Remove an upload below ``folder``, files first: what could not be removed stays listed, to be deleted again.
+
+    Versions that were trained on it stay as they are. Returns the line of history.
+
+    Raises:
+        NotPossible: there is no such upload for this model, or a version is being trained on it.
+        OSError: the files cannot be removed.
+    """
+    row = session.get(LabelledDataRow, data_id, with_for_update=True)
+    if row is None or row.model != model:
+        raise NotPossible(f"{model} has no labelled data with the number {data_id}.")
+    query = sa.select(ModelVersionRow).where(ModelVersionRow.model == model, ModelVersionRow.state.in_(OPEN))
+    for version in session.scalars(query):
+        if data_id in version.data:
+            raise NotPossible(f"Version {version.version} is being trained on it; wait for it, or cancel that.")
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder / row.folder)
+    session.delete(row)
+    count = sum(sum(classes.values()) for classes in row.images.values())
+    return record_change(session, model, by, f"Labelled images were deleted: {row.name}, {count} images. {reason}")
 
 
 def _flat(files: Iterable[NamedContent]) -> Iterator[NamedContent]:

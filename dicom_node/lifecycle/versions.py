@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import LabelledDataRow, ModelVersionRow, now
+from dicom_node.database import LabelledDataRow, ModelSettingRow, ModelVersionRow, now
 from dicom_node.domain import VersionState
 from dicom_node.inference.definition import METADATA_FILE, WEIGHTS_FILE
-from dicom_node.lifecycle.decisions import NotPossible, record_change, version_bundle
+from dicom_node.lifecycle.decisions import INSTALLED, NotPossible, record_change, version_bundle
 
 TRAINING_FILE = Path("configs/train.json")
 OPEN = (VersionState.REQUESTED, VersionState.TRAINING)
@@ -35,6 +35,10 @@ class VersionFolders:
     def of(cls, versions_folder: Path, version_id: int, model: str) -> VersionFolders:
         """Those of the version with this number."""
         return cls(versions_folder / str(version_id), model)
+
+    def remove(self) -> None:
+        """Remove all of it; what a crash leaves is removed by asking again."""
+        shutil.rmtree(self.root, ignore_errors=True)
 
     @property
     def models(self) -> Path:
@@ -121,6 +125,30 @@ def cancel_version(session: Session, model: str, version_id: int, by: str) -> st
         raise NotPossible(f"Version {row.version} is {row.state.value}: there is nothing to cancel.")
     row.cancel_requested_at = row.cancel_requested_at or now()
     return record_change(session, model, by, f"Training of version {row.version} was cancelled.")
+
+
+def delete_version(session: Session, model: str, version_id: int, by: str, reason: str) -> str:
+    """Give a version's files up; its row stays, with what was said of it. Returns the line of history.
+
+    The caller removes the files once this is committed: ``VersionFolders.remove``.
+
+    Raises:
+        NotPossible: there is no such version of this model, or it is in use, in shadow, or being trained.
+    """
+    if version_id == INSTALLED:
+        raise NotPossible("The version that was installed with the node stays: there is always one to go back to.")
+    row = session.get(ModelVersionRow, version_id, with_for_update=True)
+    if row is None or row.model != model:
+        raise NotPossible(f"{model} has no version with the number {version_id}.")
+    if row.state in OPEN:
+        raise NotPossible(f"Version {row.version} is being trained; cancel that first.")
+    setting = session.get(ModelSettingRow, model, with_for_update=True)
+    if setting is not None and setting.version_id == version_id:
+        raise NotPossible(f"Version {row.version} is in use; let another one read first.")
+    if setting is not None and setting.shadow_id == version_id:
+        raise NotPossible(f"Version {row.version} runs in shadow; end that first.")
+    row.state, row.reason = VersionState.DELETED, f"Deleted by {by}: {reason}"
+    return record_change(session, model, by, f"Version {row.version} was deleted: {reason}")
 
 
 def requested_versions(session: Session) -> list[int]:

@@ -22,6 +22,7 @@ from dicom_node.web.queries.models import (
     model_activity,
     model_changes,
     model_versions,
+    read_last_day,
     shadow_comparison,
 )
 
@@ -84,7 +85,7 @@ class ModelDetail:
 def list_models(session: Session, config: Config, at: datetime) -> list[ModelSummary]:
     """Every installed model, by name."""
     views = view_bundles(config, read_deployments(session, config.versions_folder))
-    return [_summary(view, model_activity(session, view.name, at)) for view in views]
+    return [_summary(view, read_last_day(session, view.name, at)) for view in views]
 
 
 def find_bundle(session: Session, config: Config, name: str) -> BundleView | None:
@@ -99,7 +100,7 @@ def get_model(session: Session, view: BundleView, at: datetime) -> ModelDetail:
     deployment = view.deployment
     shadow_id = deployment.shadow.version_id if deployment.shadow else None
     return ModelDetail(
-        summary=_summary(view, activity),
+        summary=_summary(view, activity.read_last_day),
         intended_use=str(metadata.get("intended_use", "")),
         not_intended_for=tuple(map(str, metadata.get("not_intended_for", ()))),
         data=tuple(map(str, metadata.get("data", ()))),
@@ -122,10 +123,10 @@ def version_in_use(view: BundleView) -> int:
     return int(folder.parents[1].name) if folder else INSTALLED
 
 
-def _summary(view: BundleView, activity: Activity) -> ModelSummary:
+def _summary(view: BundleView, read_last_day: int) -> ModelSummary:
     manifest, definition = view.manifest, view.definition
     if manifest is None or definition is None:
-        return ModelSummary(view.name, view.name, "", "", "", False, view.problem, (), activity.read_last_day)
+        return ModelSummary(view.name, view.name, "", "", "", False, view.problem, (), read_last_day)
     evaluated = (view.evaluation or {}).get("findings", {})
     return ModelSummary(
         name=view.name,
@@ -152,7 +153,7 @@ def _summary(view: BundleView, activity: Activity) -> ModelSummary:
             )
             for finding in manifest.findings
         ),
-        read_last_day=activity.read_last_day,
+        read_last_day=read_last_day,
     )
 
 

@@ -36,6 +36,7 @@ class VersionView:
     of: int
     figures: tuple[ComparedFigure, ...]
     test_images: int
+    has_files: bool
 
     @property
     def is_open(self) -> bool:
@@ -50,7 +51,8 @@ class VersionView:
 
 def show_version(version: Version, model: str, versions_folder: Path) -> VersionView:
     """Put together what is known of a version."""
-    progress = read_progress(VersionFolders.of(versions_folder, version.id, model)) or {}
+    folders = VersionFolders.of(versions_folder, version.id, model)
+    progress = read_progress(folders) or {}
     fits = [fit for fit in progress.get("fits", []) if fit]
     all_fits = progress.get("fits", [])
     charts = tuple(history_chart(fit, f"fit {number} of {len(all_fits)}") for number, fit in enumerate(fits, start=1))
@@ -62,6 +64,7 @@ def show_version(version: Version, model: str, versions_folder: Path) -> Version
         of=len(all_fits) * int(progress.get("epochs_of_each", 0)),
         figures=tuple(_figures(comparison)) if comparison else (),
         test_images=int(comparison["candidate"]["images"]) if comparison else 0,
+        has_files=folders.root.is_dir(),
     )
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node.config import Config, load_config
 from dicom_node.database import Database
 from dicom_node.domain import ImageStack, Reading
+from dicom_node.lifecycle import trainer
 from dicom_node.workflow import Worker
 from tests.stand_ins import StandInModels, StandInReader
 
@@ -38,7 +42,19 @@ def _live(config: Config, poison: list[str]) -> None:
     signal.pause()
 
 
+@contextmanager
+def mortal_worker(config: Config, folder: Path) -> Iterator[int]:
+    """The process, over a configuration's folders, by the id of what begins each life."""
+    configuration = folder / "node.yaml"
+    configuration.write_text(config.model_dump_json(include={"node": {"data_folder", "models_folder"}}))
+    process = subprocess.Popen([sys.executable, "-m", "tests.faults.mortal_worker", str(configuration)])
+    yield process.pid
+    process.terminate()
+    process.wait()
+
+
 def main(config: Config, poison: list[str]) -> None:
+    trainer._LOWEST_PRIORITY = []  # on a busy machine it would take for ever
     while True:
         child = os.fork()
         if child == 0:

@@ -206,6 +206,18 @@ def test_viewer_is_shown_neither_patient_nor_action(
     page.close()
 
 
+def faults(page: Page) -> list[tuple[str, str, list[str]]]:
+    """The serious faults that axe finds on a page; skips where axe is missing."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is missing: AXE names its axe.min.js")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    return [
+        (page.url, fault["id"], [node["html"][:120] for node in fault["nodes"]])
+        for fault in page.evaluate("axe.run()")["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
 PAGES = ("/", "/studies", f"/studies/{STUDY}", "/models", "/rules", "/peers", "/audit", "/access", "/account")
 
 
@@ -213,21 +225,13 @@ PAGES = ("/", "/studies", f"/studies/{STUDY}", "/models", "/rules", "/peers", "/
 def test_axe_finds_no_serious_fault(
     browser: Browser, server: uvicorn.Server, app: FastAPI, records: Records, scheme: str
 ) -> None:
-    if not AXE.is_file():
-        pytest.skip("axe-core is missing: AXE names its axe.min.js")
     records.whole_study()
     records.refusal("data set ends inside an element")
     page = _open(browser, server, log_in(app, Role.ADMIN), color_scheme=scheme)
-    source = AXE.read_text(encoding="utf-8")
     found = []
     for path in PAGES:
         page.goto(path)
-        page.evaluate(source)
-        found += [
-            (path, fault["id"], [node["html"][:120] for node in fault["nodes"]])
-            for fault in page.evaluate("axe.run()")["violations"]
-            if fault["impact"] in ("serious", "critical")
-        ]
+        found += faults(page)
     page.close()
 
     assert found == []

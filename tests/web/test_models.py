@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Database, ModelInputRow, ModelVersionRow, now
+from dicom_node.database import Database, LabelledDataRow, ModelInputRow, ModelVersionRow, now
 from dicom_node.domain import Role, VersionState
 from dicom_node.lifecycle.decisions import read_deployments
 from dicom_node.lifecycle.drift import MINIMUM_CASES
@@ -61,13 +64,26 @@ def admin(app: FastAPI) -> TestClient:
     return log_in(app, Role.ADMIN)
 
 
-def _version(database: Database, state: VersionState = VersionState.TRAINED) -> int:
+def _upload(database: Database, config: Config) -> tuple[int, Path]:
+    """The number and folder of labelled images."""
+    folder = config.labelled_folder / NAME / "set"
+    (folder / "files").mkdir(parents=True)
+    images = {"train": {"normal": 1, "tumor": 2}}
+    row = LabelledDataRow(
+        model=NAME, name="set", folder="set", images=images, notes=[], uploaded_by="me", uploaded_at=now()
+    )
+    with database.session.begin() as session:
+        session.add(row)
+    return row.id, folder
+
+
+def _version(database: Database, state: VersionState = VersionState.TRAINED, data: Sequence[int] = ()) -> int:
     row = ModelVersionRow(
         model=NAME,
         version="1.2.3+site.1",
         base_version="1.2.3",
         state=state,
-        data=[],
+        data=list(data),
         requested_by="admin",
         requested_at=now(),
     )
@@ -148,6 +164,8 @@ def test_a_model_is_switched_off_and_on(admin: TestClient) -> None:
         ("PUT", f"/api/models/{NAME}/version", {"version_id": 0}),
         ("PUT", f"/api/models/{NAME}/shadow", {"version_id": 1}),
         ("DELETE", f"/api/models/{NAME}/versions/1", None),
+        ("POST", f"/api/models/{NAME}/versions/1/delete", {"reason": "old"}),
+        ("POST", f"/api/models/{NAME}/data/1/delete", {"reason": "old"}),
     ],
 )
 def test_only_an_admin_decides(client: TestClient, method: str, path: str, body: dict[str, Any] | None) -> None:
@@ -184,6 +202,63 @@ def test_a_version_in_shadow_is_not_discarded(admin: TestClient, database: Datab
     assert admin.delete(f"/api/models/{NAME}/versions/{number}").status_code == 409
     admin.put(f"/api/models/{NAME}/shadow", json={"version_id": None})
     assert admin.delete(f"/api/models/{NAME}/versions/{number}").status_code == 200
+
+
+def _delete(admin: TestClient, what: str, reason: str = "The trial has ended.") -> httpx.Response:
+    return admin.post(f"/api/models/{NAME}/{what}/delete", json={"reason": reason})
+
+
+def test_a_version_neither_used_nor_in_shadow_is_deleted_for_a_reason_that_is_told_and_audited(
+    admin: TestClient, database: Database, config: Config
+) -> None:
+    number = _version(database)
+    folder = config.versions_folder / str(number)
+    write_bundle(folder / "models" / NAME)
+    for decision in ("shadow", "version"):
+        admin.put(f"/api/models/{NAME}/{decision}", json={"version_id": number})
+        assert _delete(admin, f"versions/{number}").status_code == 409
+    assert folder.is_dir()
+    admin.put(f"/api/models/{NAME}/version", json={"version_id": 0})
+
+    answer = _delete(admin, f"versions/{number}")
+
+    assert answer.status_code == 200
+    assert not folder.exists()
+    page = admin.get(f"/models/{NAME}").text
+    assert "1.2.3+site.1 was deleted: The trial has ended." in page
+    assert "was deleted" in "".join(path.read_text() for path in config.audit_folder.iterdir())
+    assert admin.put(f"/api/models/{NAME}/version", json={"version_id": number}).status_code == 409
+
+
+@pytest.mark.parametrize("number", [0, 99])
+def test_neither_the_installed_version_nor_an_unknown_one_is_deleted(admin: TestClient, number: int) -> None:
+    assert _delete(admin, f"versions/{number}").status_code == 409
+
+
+def test_a_version_that_is_being_trained_and_its_images_are_not_deleted(
+    admin: TestClient, database: Database, config: Config
+) -> None:
+    data, folder = _upload(database, config)
+    number = _version(database, VersionState.TRAINING, [data])
+
+    assert "being trained" in _delete(admin, f"versions/{number}").json()["detail"]
+    assert "being trained on it" in _delete(admin, f"data/{data}").json()["detail"]
+    assert folder.is_dir()
+
+
+def test_uploaded_images_are_deleted_on_the_page_for_a_reason(
+    admin: TestClient, database: Database, config: Config
+) -> None:
+    data, folder = _upload(database, config)
+    form = {"csrf_token": admin.headers["X-CSRF-Token"]}
+    address = f"/models/{NAME}/data/{data}/delete"
+    assert admin.post(address, data=form | {"reason": " "}).status_code == 422
+
+    page = admin.post(address, data=form | {"reason": "Consent was withdrawn."}).text
+
+    assert not folder.exists()
+    assert "Labelled images were deleted: set, 3 images. Consent was withdrawn." in page
+    assert _delete(admin, f"data/{data}").status_code == 409
 
 
 def test_share_of_present_findings_is_counted_by_day(viewer: TestClient, records: Records) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Database
+from dicom_node.database import Database, WorkerRow, now
 from dicom_node.domain import DeliveryState, Evaluation, StudyState
 from tests.web.conftest import CAPTURE, SERIES, STUDY, Records, write_capture
 
@@ -43,6 +43,21 @@ def test_empty_node_says_where_to_send_studies(client: TestClient) -> None:
     assert "No study has arrived yet" in page.text
     assert "<b>NODE</b>, <b>DICOM port 11112</b>" in page.text
     assert "Nothing needs attention" in page.text
+
+
+def test_overview_shows_the_gpus_of_each_worker_and_what_fell_back(client: TestClient, records: Records) -> None:
+    worker = {"host": "gpu-1", "version": "1", "life": "a", "started_at": records.at, "beat_at": now()}
+    gpus = [
+        {"name": "NVIDIA L4", "used_megabytes": 6144, "megabytes": 23_034},
+        {"name": "NVIDIA T4", "used_megabytes": None, "megabytes": None},
+    ]
+    records.add(WorkerRow(worker_id="worker-1", gpus=gpus, trouble="lung_ct runs in PyTorch on the CPU", **worker))
+
+    page = " ".join(client.get("/").text.split())
+
+    assert 'NVIDIA L4: <span class="small">6 GB of 22 GB used' in page
+    assert 'NVIDIA T4: <span class="small">does not answer' in page
+    assert page.count("lung_ct runs in PyTorch on the CPU") == 2, "beside the worker, and where what is wrong is said"
 
 
 def test_studies_are_listed_newest_first(client: TestClient, records: Records) -> None:

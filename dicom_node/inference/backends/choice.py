@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dicom_node.config import Config
+from dicom_node.domain import Gpu
 from dicom_node.inference.backends.exported import find_exported
 from dicom_node.inference.backends.falling_back import FallingBackNetwork
 from dicom_node.inference.backends.network import Network
@@ -63,6 +64,14 @@ class Backend:
                 log.debug("%s", reason)
                 reasons.append(str(reason))
         raise BundleError(" ".join(reasons))
+
+    def gpus(self) -> list[Gpu]:
+        """The GPUs that networks may be put on; none where they are to run elsewhere."""
+        if self.name not in ("auto", "torch") or self.device == "cpu" or not _cuda_is_there():
+            return []
+        from dicom_node.inference.backends import torch_network
+
+        return torch_network.gpus()
 
     def _open_on(self, name: BackendName, definition: BundleDefinition, digest: str) -> Network:
         if find_spec(name) is None:

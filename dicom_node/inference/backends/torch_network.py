@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dicom_node.domain import FloatArray
+from dicom_node.domain import FloatArray, Gpu
 from dicom_node.inference.backends.grad_cam import GradCam
 from dicom_node.inference.backends.state_dict import NoStateDict, read_state_dict
 from dicom_node.inference.definition import MANIFEST_FILE, WEIGHTS_FILE, BundleDefinition, BundleError
@@ -22,6 +22,20 @@ def choose_device() -> torch.device:
 def free_gpu_bytes() -> list[int]:
     """The free memory of each GPU; what other processes take there is not free."""
     return [torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())]
+
+
+def gpus() -> list[Gpu]:
+    """Every GPU with its memory; one that has failed tells nothing of it."""
+    return [_gpu(number) for number in range(torch.cuda.device_count())]
+
+
+def _gpu(number: int) -> Gpu:
+    name = torch.cuda.get_device_name(number)
+    try:
+        free, total = torch.cuda.mem_get_info(number)
+    except RuntimeError:
+        return Gpu(name, None, None)
+    return Gpu(name, (total - free) >> 20, total >> 20)
 
 
 def gpu_fault(error: Exception) -> str | None:

@@ -124,15 +124,20 @@ def model_activity(session: Session, model: str, at: datetime) -> Activity:
             .limit(_MOST_TIMED)
         )
     )
-    read = sa.select(sa.func.count()).where(
-        ModelInputRow.model == model, ModelInputRow.read_at >= at - timedelta(days=1)
-    )
     return Activity(
         tuple(DayOfFinding(on, name, present[on, name], asked[on, name]) for on, name in sorted(asked)),
-        session.scalar(read) or 0,
+        read_last_day(session, model, at),
         statistics.median(times) if times else None,
         times[min(len(times) - 1, round(0.95 * len(times)))] if times else None,
     )
+
+
+def read_last_day(session: Session, model: str, at: datetime) -> int:
+    """How many series, or parts of one, a model read in the last 24 hours."""
+    query = sa.select(sa.func.count()).where(
+        ModelInputRow.model == model, ModelInputRow.read_at >= at - timedelta(days=1)
+    )
+    return session.scalar(query) or 0
 
 
 def model_changes(session: Session, model: str) -> list[Change]:

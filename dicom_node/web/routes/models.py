@@ -16,6 +16,7 @@ from dicom_node.domain import Role
 from dicom_node.lifecycle.drift import ALERT, IN_WORDS, MINIMUM_CASES
 from dicom_node.lifecycle.versions import TRAINING_FILE
 from dicom_node.web import charts
+from dicom_node.web.actions import MOST_REASON
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.bundles import BundleView, saliency_picture
 from dicom_node.web.callers import Caller, CurrentCaller
@@ -27,6 +28,7 @@ from dicom_node.web.routes.api.models import ADMINS, CurrentBundle
 from dicom_node.web.version_view import show_version
 
 router = APIRouter(prefix="/models")
+GivenReason = Annotated[api.Reason, Form()]
 
 
 @router.get("")
@@ -88,6 +90,7 @@ def versions_context(
         "classes": bundle.manifest.classes if bundle.manifest else (),
         "may_decide": caller.role.may_act_as(Role.ADMIN),
         "may_upload": caller.role.may_act_as(Role.OPERATOR),
+        "most_reason": MOST_REASON,
         "can_train": bundle.has_weights and (bundle.folder / TRAINING_FILE).is_file(),
     }
 
@@ -145,6 +148,36 @@ def switch(
     """Let the model read studies, or not."""
     api.switch(database, caller, audit, bundle, api.Switch(enabled=enabled))
     return _back(bundle.name, "")
+
+
+@router.post("/{name}/versions/{version_id}/delete", dependencies=[ADMINS])
+def delete_version(
+    config: CurrentConfig,
+    database: CurrentDatabase,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    bundle: CurrentBundle,
+    version_id: RowId,
+    reason: GivenReason,
+) -> Response:
+    """Remove a version's files, for a reason."""
+    api.delete(config, database, caller, audit, bundle, version_id, api.Deletion(reason=reason))
+    return _back(bundle.name, "versions")
+
+
+@router.post("/{name}/data/{data_id}/delete", dependencies=[ADMINS])
+def delete_data(
+    config: CurrentConfig,
+    database: CurrentDatabase,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    bundle: CurrentBundle,
+    data_id: RowId,
+    reason: GivenReason,
+) -> Response:
+    """Remove labelled images that were uploaded, for a reason."""
+    api.delete_data(config, database, caller, audit, bundle, data_id, api.Deletion(reason=reason))
+    return _back(bundle.name, "versions")
 
 
 @router.post("/{name}/versions/{version_id}/{verb}", dependencies=[ADMINS])

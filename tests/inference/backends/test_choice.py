@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dicom_node.config import Config, ConfigurationError, load_config
-from dicom_node.domain import ImagePlane, ImageStack
+from dicom_node.domain import Gpu, ImagePlane, ImageStack
 from dicom_node.inference.backends import choice
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.bundle import Bundle
@@ -177,3 +177,18 @@ def test_a_cpu_backend_on_cuda_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_text("worker: {backend: openvino, device: cuda}")
     with pytest.raises(ConfigurationError, match="openvino runs on the CPU"):
         load_config(path)
+
+
+def test_gpus_are_told_with_their_memory_and_one_that_failed_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory(number: int) -> tuple[int, int]:
+        if number == 1:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return 20 << 30, 80 << 30
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", memory)
+
+    assert Backend().gpus() == [Gpu("GPU 0", 60 << 10, 80 << 10), Gpu("GPU 1", None, None)]
+    assert Backend(device="cpu").gpus() == Backend("openvino").gpus() == []

@@ -9,22 +9,30 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from dicom_node.database import Database, now
 from dicom_node.domain import Role
 from dicom_node.lifecycle import decisions
-from dicom_node.lifecycle.labelled import MOST_FILES, NotTaken, add_labelled_data, keep_upload
+from dicom_node.lifecycle.labelled import (
+    MOST_FILES,
+    NotTaken,
+    add_labelled_data,
+    delete_labelled_data,
+    keep_upload,
+)
 from dicom_node.lifecycle.trainer import NotInstalled
 from dicom_node.lifecycle.versions import (
     TRAINING_FILE,
     VersionFolders,
     cancel_version,
+    delete_version,
     read_progress,
     request_version,
 )
+from dicom_node.web.actions import MOST_REASON
 from dicom_node.web.auditing import CurrentAudit
 from dicom_node.web.bundles import BundleView
 from dicom_node.web.callers import CurrentCaller, needs
@@ -47,6 +55,7 @@ _DATA_BODY = {"required": True, "content": {"multipart/form-data": {"schema": _D
 router = APIRouter(prefix="/models", tags=["models"], responses=PROBLEM_RESPONSES)
 
 ADMINS = Depends(needs(Role.ADMIN))
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_REASON)]
 ModelName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of a model: its bundle's folder")]
 
 
@@ -68,6 +77,9 @@ def deciding() -> Iterator[None]:
         yield
     except decisions.NotPossible as error:
         raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+    except OSError as error:
+        detail = f"The files cannot be removed: {error.strerror}. Mend that, and delete again."
+        raise HTTPException(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from None
 
 
 class ChosenPoint(BaseModel):
@@ -108,6 +120,12 @@ class Training(BaseModel):
 
     version: Version
     progress: dict[str, Any] | None
+
+
+class Deletion(BaseModel):
+    """Why something is deleted; it stands in the model's history and must name no patient."""
+
+    reason: Reason
 
 
 class Decided(BaseModel):
@@ -198,6 +216,42 @@ def discard(
     """Give a trained version up; its files stay."""
     with deciding(), database.session.begin() as session:
         text = decisions.discard(session, bundle.name, version_id, caller.name)
+    audit.model_decided(caller, bundle.name, text)
+    return Decided(text=text)
+
+
+@router.post("/{name}/versions/{version_id}/delete", dependencies=[ADMINS])
+def delete(
+    config: CurrentConfig,
+    database: CurrentDatabase,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    bundle: CurrentBundle,
+    version_id: RowId,
+    wanted: Deletion,
+) -> Decided:
+    """Remove a version's files; what was said of it stays. 409 where it is in use, in shadow or being trained."""
+    with deciding(), database.session.begin() as session:
+        text = delete_version(session, bundle.name, version_id, caller.name, wanted.reason)
+    VersionFolders.of(config.versions_folder, version_id, bundle.name).remove()
+    audit.model_decided(caller, bundle.name, text)
+    return Decided(text=text)
+
+
+@router.post("/{name}/data/{data_id}/delete", dependencies=[ADMINS])
+def delete_data(
+    config: CurrentConfig,
+    database: CurrentDatabase,
+    caller: CurrentCaller,
+    audit: CurrentAudit,
+    bundle: CurrentBundle,
+    data_id: RowId,
+    wanted: Deletion,
+) -> Decided:
+    """Remove labelled images that were uploaded; 409 where a version is being trained on them."""
+    folder = config.labelled_folder / bundle.name
+    with deciding(), database.session.begin() as session:
+        text = delete_labelled_data(session, bundle.name, data_id, folder, caller.name, wanted.reason)
     audit.model_decided(caller, bundle.name, text)
     return Decided(text=text)
 
