@@ -66,6 +66,7 @@ def paths() -> dict[str, str]:
         "audit": "/audit",
         "users and keys": "/access",
         "metrics": "/metrics",
+        "API: overview": "/api/overview",
         "API: studies": "/api/studies?limit=200",
         "API: one study": f"/api/studies/{study_uid(_SOME)}",
         "API: refusals": "/api/refusals?limit=200",

@@ -46,6 +46,7 @@ from dicom_node.web.routes.api import actions as api_actions
 from dicom_node.web.routes.api import audit as api_audit
 from dicom_node.web.routes.api import commitments as api_commitments
 from dicom_node.web.routes.api import models as api_models
+from dicom_node.web.routes.api import overview as api_overview
 from dicom_node.web.routes.api import peers as api_peers
 from dicom_node.web.routes.api import refusals as api_refusals
 from dicom_node.web.routes.api import rules as api_rules
@@ -92,6 +93,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     for page in (login, overview, studies, instances, results, peers, models, rules, audit, access, verdicts, changes):
         app.include_router(page.router, include_in_schema=False)
     for resource in (
+        api_overview,
         api_studies,
         api_verdicts,
         api_actions,

@@ -45,6 +45,7 @@ class Facts:
     """What the decision rests on.
 
     ``disk`` is None where the data folder is not there, ``receiver_answers`` where that cannot be told from here.
+    ``drifting`` are the models whose input has shifted.
     """
 
     overview: Overview
@@ -53,6 +54,7 @@ class Facts:
     models_installed: bool
     workers: Sequence[WorkerState] = ()
     receiver_answers: bool | None = None
+    drifting: Sequence[str] = ()
 
 
 def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attention, ...]:
@@ -65,6 +67,7 @@ def what_is_wrong(facts: Facts, config: Config, now: datetime) -> tuple[Attentio
         *_workers(facts, now),
         *(_backlog(backlog, now) for backlog in facts.overview.backlogs),
         *_refusals(facts),
+        *_drift(facts),
     ]
     return tuple(sorted(found, key=lambda item: item.severity is Severity.WARNING))
 
@@ -182,6 +185,16 @@ def _refusals(facts: Facts) -> Iterator[Attention]:
             f"{_count(facts.refusals, 'refusal', 'refusals')} by the receiver in the last 24 hours.",
             "The peers page names the sender, the likely cause and the setting to change.",
             "/peers#refusals",
+        )
+
+
+def _drift(facts: Facts) -> Iterator[Attention]:
+    for model in facts.drifting:
+        yield Attention(
+            Severity.WARNING,
+            f"What {model} is given has changed.",
+            "Its page says in what. Look at its latest results before you rely on them.",
+            f"/models/{model}#drift",
         )
 
 

@@ -33,6 +33,7 @@ def model_charts(bundle: BundleView, activity: Activity) -> dict[str, Chart | li
         charts["classes"] = class_chart(_test_classes(bundle))
     if activity.days:
         charts["positive"] = positive_chart(activity)
+        charts["throughput"] = throughput_chart(activity)
     return charts
 
 
@@ -128,6 +129,22 @@ def positive_chart(activity: Activity) -> Chart:
         "series": [{"label": name, "points": _in_order(days, shares)} for name, shares in by_finding.items()],
         "columns": ["day (UTC)", "finding", "present", "of"],
         "rows": [[day.day, day.finding, day.present, day.asked] for day in activity.days],
+    }
+
+
+def throughput_chart(activity: Activity) -> Chart:
+    """How much was read, day by day; every reading answers all findings, so that one of them counts."""
+    read: dict[str, int] = defaultdict(int)
+    for day in activity.days:
+        read[day.day] = max(read[day.day], day.asked)
+    return {
+        "title": "Read, by day",
+        "x": "",
+        "y": "series",
+        "labels": list(read),
+        "series": [{"label": "series", "points": list(read.values())}],
+        "columns": ["day (UTC)", "series"],
+        "rows": [[day, count] for day, count in read.items()],
     }
 
 

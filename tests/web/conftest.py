@@ -260,7 +260,7 @@ def client(app: FastAPI) -> TestClient:
 @pytest.fixture(autouse=True)
 def receiver(monkeypatch: pytest.MonkeyPatch) -> None:
     """The receiver is another process, which these tests do not start."""
-    monkeypatch.setattr("dicom_node.web.routes.overview.receiver_answers", lambda _config: True)
+    monkeypatch.setattr("dicom_node.web.standing.receiver_answers", lambda _config: True)
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,7 @@ def test_nothing_is_said_when_all_is_well(strict: Config) -> None:
     ("facts", "severity", "title", "action"),
     [
         (replace(WELL, workers=[SILENT]), Severity.PROBLEM, "worker-2 on gpu-2 has been silent", "workers list"),
+        (replace(WELL, drifting=["lung_ct"]), Severity.WARNING, "What lung_ct is given has changed", "latest results"),
         (replace(WELL, workers=[IN_PART]), Severity.WARNING, "lung_ct runs on the CPU", "Mend the cause"),
         (replace(WELL, disk=None), Severity.PROBLEM, "is not there", "node.data_folder"),
         (replace(WELL, disk=DiskSpace(2047, 2048)), Severity.PROBLEM, "Images are refused", "minimum_free_megabytes"),

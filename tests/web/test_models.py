@@ -300,3 +300,5 @@ def test_a_population_that_changed_is_said_on_the_page(
 
     assert "What this model is given has changed" in page
     assert f"this node&#39;s first {MINIMUM_CASES} cases" in page or f"this node's first {MINIMUM_CASES} cases" in page
+    for path in ("/", "/api/overview"):
+        assert f"What {NAME} is given has changed" in viewer.get(path).text
