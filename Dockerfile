@@ -9,23 +9,18 @@
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-# cpu or cuda. PyPI's build of PyTorch, which requirements.lock names, is the one for CUDA, with NVIDIA's libraries.
 ARG TORCH=cpu
-# Where PyTorch keeps its build for the CPU, the one thing that is installed by its version alone and not by its hash.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Another index than PyTorch's own for its build for the CPU.
+ARG TORCH_INDEX=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv /opt/dicom-node
 ENV PATH=/opt/dicom-node/bin:${PATH}
 WORKDIR /source
-COPY pyproject.toml requirements.lock README.md LICENSE ./
 # Dependencies change more seldom than the code, and so are a layer of their own.
-RUN set -e; cp requirements.lock installed; case "${TORCH}" in \
-      cuda) ;; \
-      cpu) pip install --no-deps --index-url "${TORCH_INDEX}" "$(sed -n 's/^\(torch==[0-9.]*\).*/\1+cpu/p' requirements.lock)"; \
-           awk '/^[^ #]/ {kept = !/^(torch|triton|nvidia-[a-z0-9-]*|cuda-[a-z-]*)==/} kept' requirements.lock > installed ;; \
-      *) echo "TORCH is cpu or cuda, not '${TORCH}'" >&2; exit 1 ;; \
-    esac; \
-    pip install --no-deps --require-hashes --requirement installed; pip check
+COPY config/install-dependencies config/install-dependencies
+COPY requirements.lock ./
+RUN TORCH_INDEX=${TORCH_INDEX} config/install-dependencies "${TORCH}"
+COPY pyproject.toml README.md LICENSE ./
 COPY dicom_node dicom_node
 RUN rm -rf build *.egg-info && pip install --no-deps . \
  && find /opt/dicom-node -type d \( -name tests -o -name test \) -path '*/site-packages/*' -prune -exec rm -rf {} + \

@@ -217,6 +217,7 @@ class WorkerSection(_Section):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "worker-1"
     backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    models_megabytes: Annotated[int | None, Field(gt=0)] = None
     concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 1
     urgent: tuple[Condition, ...] = (
         Condition(attribute="RequestedProcedurePriority", in_=("STAT", "HIGH")),

@@ -175,7 +175,14 @@ def load_models(config: Config, database: Database | None = None) -> Models:
     if database is not None:
         with database.reading() as session:
             deployments = read_deployments(session, config.versions_folder)
-    models = Models(config.node.models_folder, Backend.configured(config), config.node.bundle_digests, deployments)
+    memory = config.worker.models_megabytes
+    models = Models(
+        config.node.models_folder,
+        Backend.configured(config),
+        config.node.bundle_digests,
+        deployments,
+        None if memory is None else memory << 20,
+    )
     models.load()
     return models
 

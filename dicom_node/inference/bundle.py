@@ -8,6 +8,7 @@ from pathlib import Path
 from dicom_node.domain import ModelIdentity
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.backends.network import Network
+from dicom_node.inference.backends.residence import Residence
 from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition, BundleError, weights_digest
 from dicom_node.inference.gate import GATE_FILE, GateError, InputGate
 from dicom_node.inference.preprocessing import Preprocessing
@@ -25,8 +26,12 @@ class Bundle:
     gate: InputGate | None = None
 
     @classmethod
-    def load(cls, folder: Path, backend: Backend, *, even_if_disabled: bool = False) -> Bundle:
+    def load(
+        cls, folder: Path, backend: Backend, *, even_if_disabled: bool = False, residence: Residence | None = None
+    ) -> Bundle:
         """Load a bundle folder; one that is switched off only on request, to evaluate it.
+
+        With a ``residence`` the network is opened by its first use, and closed when others need the memory.
 
         Raises:
             BundleError: a file is missing or wrong, the weights do not fit the network, the bundle is disabled, or
@@ -36,7 +41,12 @@ class Bundle:
         if not (definition.manifest.enabled or even_if_disabled):
             raise BundleError(f"{definition.folder}: the model is disabled (enabled: false in configs/node.yaml).")
         digest = weights_digest(definition.folder / WEIGHTS_FILE)
-        network = backend.open(definition, digest)
+        network: Network
+        if residence is None:
+            network = backend.open(definition, digest)
+        else:
+            size = (definition.folder / WEIGHTS_FILE).stat().st_size
+            network = residence.resident(definition.name, size, lambda: backend.open(definition, digest))
         identity = ModelIdentity(definition.name, definition.version, digest)
         return cls(definition, network, definition.preprocessing(), identity, _gate(definition.folder / GATE_FILE))
 

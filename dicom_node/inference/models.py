@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from dicom_node.domain import Gpu
 from dicom_node.inference.backends.choice import Backend
-from dicom_node.inference.backends.falling_back import FallingBackNetwork
+from dicom_node.inference.backends.residence import Residence, ResidentNetwork
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition, BundleError
 from dicom_node.inference.deployment import Deployment
@@ -38,7 +38,7 @@ class Models:
 
     ``manifests`` are of all bundles whose configuration is sound; ``unavailable`` says of the others, and of those
     that would not load, why. A bundle that is switched off is not loaded. Where digests are ``pinned`` by name, only
-    the bundles that have them are opened.
+    the bundles that have them are opened. Their networks share ``memory`` bytes; None: all stay open.
 
     What is given out stays as it is: ``deploy`` puts other manifests and readers in place of the former ones, and a
     series that is being read is read to its end by the reader that it began with.
@@ -53,8 +53,10 @@ class Models:
         backend: Backend,
         pinned: Mapping[str, str] = MappingProxyType({}),
         deployments: Mapping[str, Deployment] = MappingProxyType({}),
+        memory: int | None = None,
     ) -> None:
-        self._backend = backend
+        self._residence = Residence(memory)
+        self._backend = replace(backend, give_way=self._residence.give_way)
         self._pinned = pinned
         self._installed = {bundle.name: bundle for bundle in bundle_folders(folder)}
         self._deployments = {name: deployments.get(name, _AS_INSTALLED) for name in self._installed}
@@ -100,7 +102,7 @@ class Models:
         return "; ".join(
             f"{name} runs in {network.place}"
             for name, network in sorted(networks.items())
-            if isinstance(network, FallingBackNetwork) and network.trouble
+            if isinstance(network, ResidentNetwork) and network.trouble
         )
 
     @property
@@ -160,6 +162,6 @@ class Models:
         self._shadows[name] = ShadowReader(deployment.shadow.version_id, loaded.run_as(run_as))
 
     def _loaded(self, folder: Path) -> ModelReader:
-        reader = ModelReader(Bundle.load(folder, self._backend, even_if_disabled=True))
+        reader = ModelReader(Bundle.load(folder, self._backend, even_if_disabled=True, residence=self._residence))
         reader.warm_up()
         return reader

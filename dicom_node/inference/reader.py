@@ -11,6 +11,7 @@ import numpy.typing as npt
 from dicom_node.domain import Evaluation, Finding, ImagePlane, ImageStack, KeyImage, NotApplicable, Reading
 from dicom_node.geometry import position_along_normal
 from dicom_node.inference.aggregation import Stretch, strongest_image, strongest_stretch
+from dicom_node.inference.backends.residence import in_use
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleDefinition
 from dicom_node.inference.laterality import side
@@ -70,7 +71,7 @@ class ModelReader:
             UnreadableImage: the tiles of a slide cannot be decoded.
             BundleError: the network's output does not fit the manifest.
         """
-        with self._turn:
+        with self._turn, in_use(self._bundle.network):
             if stack.slide is not None:
                 return self._slide_reader.class_probabilities(stack, stack.slide)
             scored = score_images(self._bundle, stack)
@@ -86,7 +87,7 @@ class ModelReader:
             UnreadableImage: the tiles of a slide cannot be decoded.
             BundleError: the network's output does not fit the manifest.
         """
-        with self._turn:
+        with self._turn, in_use(self._bundle.network):
             if stack.slide is not None:
                 return self._slide_reader.read(stack, stack.slide, series_instance_uid)
             return self._read_images(stack, series_instance_uid)

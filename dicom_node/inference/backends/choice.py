@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -34,11 +34,13 @@ class Backend:
 
     ``name`` and ``device`` are "auto" where the node is to choose: CUDA where PyTorch finds one, else the fastest
     backend for the CPU. ``store`` is a folder for converted networks, None to convert them at every start.
+    ``give_way`` closes another network on a GPU, and says whether there was one to close.
     """
 
     name: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     store: Path | None = None
+    give_way: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     @classmethod
     def configured(cls, config: Config) -> Backend:
@@ -103,7 +105,9 @@ def _torch(definition: BundleDefinition, digest: str, backend: Backend) -> Netwo
 
     def on_gpu() -> Network:
         weights = definition.folder / WEIGHTS_FILE
-        gpu = choose_gpu(needed_bytes(weights.stat().st_size if weights.is_file() else 0), free_gpu_bytes())
+        needed = needed_bytes(weights.stat().st_size if weights.is_file() else 0)
+        while (gpu := choose_gpu(needed, free_gpu_bytes())) is None and backend.give_way():
+            torch.cuda.empty_cache()
         if gpu is None:
             raise torch.cuda.OutOfMemoryError("no GPU has room for this network")
         return TorchNetwork(definition, torch.device("cuda", gpu))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,15 +33,31 @@ def kept_or(
     """
     folder = store / f"{definition.name}-{_key(definition, digest)}"
     explained = folder / _GRAD_CAM if definition.manifest.saliency is not None else None
-    try:
+    with suppress(RuntimeError):  # not there, or broken
         return OpenVinoModels.read(folder / _LOGITS, explained)
-    except RuntimeError:  # not there, or broken
+    with _alone(store, definition.name):
+        with suppress(RuntimeError):
+            return OpenVinoModels.read(folder / _LOGITS, explained)
         models = convert(definition)
-    _keep(models, folder)
+        _keep(models, folder)
     for other in store.glob(f"{definition.name}-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
     return models
+
+
+@contextmanager
+def _alone(store: Path, name: str) -> Iterator[None]:
+    """Let workers that start at once on a shared folder convert a network one time, for all; it takes many seconds."""
+    try:
+        store.mkdir(exist_ok=True)
+        lock = (store / f".{name}.lock").open("w")
+    except OSError:  # then each converts for itself
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _key(definition: BundleDefinition, digest: str) -> str:

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_a_converted_network_is_kept_and_only_the_newest(
     backend = Backend("openvino", store=store)
     stack = _stack(2)
     expected = ModelReader(Bundle.load(folder, backend)).class_probabilities(stack)
-    (kept,) = store.iterdir()
+    (kept,) = store.glob("tiny-*")
 
     from dicom_node.inference.backends import openvino_conversion
 
@@ -100,7 +101,7 @@ def test_a_converted_network_is_kept_and_only_the_newest(
         folder / "models/model.pt",
     )
     assert ModelReader(Bundle.load(folder, backend)).class_probabilities(stack) != pytest.approx(expected, abs=1e-6)
-    (newest,) = store.iterdir()
+    (newest,) = store.glob("tiny-*")
     assert newest != kept
 
 
@@ -192,3 +193,19 @@ def test_gpus_are_told_with_their_memory_and_one_that_failed_without(monkeypatch
 
     assert Backend().gpus() == [Gpu("GPU 0", 60 << 10, 80 << 10), Gpu("GPU 1", None, None)]
     assert Backend(device="cpu").gpus() == Backend("openvino").gpus() == []
+
+
+def test_workers_that_start_together_convert_a_network_once_for_all(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dicom_node.inference.backends import openvino_conversion
+
+    convert, conversions = openvino_conversion.convert, []
+    monkeypatch.setattr(openvino_conversion, "convert", lambda of: conversions.append(of.name) or convert(of))
+    backend = Backend("openvino", store=tmp_path / "networks")
+
+    with ThreadPoolExecutor() as workers:
+        loaded = list(workers.map(lambda _: Bundle.load(tiny_folder, backend), range(3)))
+
+    assert len(conversions) == 1
+    assert {bundle.network.place for bundle in loaded} == {"OpenVINO on the CPU"}
