@@ -46,7 +46,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -c constraints.txt -e '.[benchmark,test,training]'
+	$(PIP) -c constraints.txt -e '.[benchmark,s3,test,training]'
 	@touch $@
 
 $(BIN)/python:
@@ -59,11 +59,11 @@ $(BIN)/python:
 lock:
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark,test,training]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark,s3,test,training]'
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --constraint constraints.txt \
-	  --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	  --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links --extra s3 pyproject.toml -o requirements.lock
 	rm -rf build/lock
 
 # Tools that look at an environment are kept out of it.

@@ -16,7 +16,15 @@ from benchmarks.machine import first_line, processor_seconds
 from benchmarks.report import Report
 from benchmarks.rounds import interleaved
 from benchmarks.senders import Dcmsend, OrthancSender, Sender
-from benchmarks.storage_scps import NodeReceiver, OrthancScp, PlainPynetdicom, StorageScp, Storescp, missing
+from benchmarks.storage_scps import (
+    BucketReceiver,
+    NodeReceiver,
+    OrthancScp,
+    PlainPynetdicom,
+    StorageScp,
+    Storescp,
+    missing,
+)
 
 ScpMaker = Callable[[Path], StorageScp]
 
@@ -55,6 +63,7 @@ def _scps() -> dict[str, ScpMaker]:
     scps: dict[str, ScpMaker] = {
         "dicom-node": NodeReceiver,
         "dicom-node, 2 processes": partial(NodeReceiver, processes=2),
+        "dicom-node, S3": BucketReceiver,
     }
     if not missing("storescp"):
         scps["storescp (not durable)"] = Storescp

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 import httpx
 import yaml
 
+from benchmarks.s3_server import S3Server
 from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.processes import Process, free_port
 
@@ -79,11 +80,17 @@ class NodeReceiver(_Program):
     """The node's receiver, in one process or in ``processes`` that share the port, with settings of ``receive``."""
 
     def __init__(
-        self, folder: Path, processes: int = 1, environment: dict[str, str] | None = None, **receive: object
+        self,
+        folder: Path,
+        processes: int = 1,
+        environment: dict[str, str] | None = None,
+        store: Mapping[str, object] | None = None,
+        **receive: object,
     ) -> None:
         self.port, self._data = free_port(), folder / "data"
         sections = {
             "node": {"data_folder": str(self._data), "log_level": "WARNING"},
+            "store": dict(store) if store is not None else None,
             "receive": {
                 "host": "127.0.0.1",
                 "port": self.port,
@@ -106,6 +113,26 @@ class NodeReceiver(_Program):
         with sqlite3.connect(self._data / "node.sqlite") as database:
             paths = [path for (path,) in database.execute("SELECT path FROM instances")]
         return sum((self._data / "instances" / path).is_file() for path in paths)
+
+
+class BucketReceiver(NodeReceiver):
+    """The node's receiver with a bucket on an S3 server of this machine."""
+
+    def __init__(self, folder: Path, processes: int = 1) -> None:
+        self._server = S3Server(folder)
+        super().__init__(folder, processes, store=self._server.settings)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return super().__enter__()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._server.stop()
+
+    def held(self) -> int:
+        """Instances that are indexed, where there are as many objects."""
+        return min(super().held(), len(self._server.objects()))
 
 
 class Storescp(_Program):

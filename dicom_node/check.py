@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from dicom_node.config import Config, ConfigurationError
+from dicom_node.bucket import Bucket
+from dicom_node.cached_files import InBucket
+from dicom_node.config import Config, ConfigurationError, StoreSection
 from dicom_node.database import Database, NewerDatabase
 from dicom_node.deliver.sender import Sender
 from dicom_node.deliver.stow import StowSender
@@ -35,6 +39,8 @@ def check_node(config: Config) -> Iterator[CheckResult]:
     """Check everything that a node needs, one result at a time. A configuration that could be loaded is sound."""
     yield from _configuration(config)
     yield _store(config)
+    if config.store is not None:
+        yield _bucket(config, config.store)
     yield _database(config)
     yield from _models(config)
     yield from _peers(config)
@@ -78,6 +84,33 @@ def _store(config: Config) -> CheckResult:
             "make room",
         )
     return CheckResult("store", True, f"{folder}, {disk.free_megabytes} MB free")
+
+
+def _bucket(config: Config, settings: StoreSection) -> CheckResult:
+    keys = "store.url, store.endpoint_url, store.key and store.secret_file"
+    try:
+        bucket = Bucket(settings)
+        with tempfile.TemporaryDirectory() as folder:
+            probe, back = Path(folder, "probe"), Path(folder, "back")
+            probe.write_bytes(os.urandom(4096))
+            key = f"probe/{secrets.token_hex(8)}"
+            bucket.put(probe, key)
+            bucket.get(key, back)
+            bucket.remove(key)
+            if back.read_bytes() != probe.read_bytes():
+                return CheckResult("bucket", False, f"{settings.url} gives back other bytes than were put there")
+        if (owner := InBucket(config, settings).belongs_to_another()) is not None:
+            return CheckResult(
+                "bucket", False, f"{settings.url} is in use by {owner}: give each node a bucket or a prefix of its own"
+            )
+    except ConfigurationError as error:
+        return CheckResult("bucket", False, str(error))
+    except OSError as error:
+        return CheckResult("bucket", False, f"{settings.url}: {error.strerror}: check {keys}")
+    if config.database_url.startswith("sqlite"):
+        text = "with SQLite all processes must run on this host: for more hosts set node.database_url to PostgreSQL"
+        return CheckResult("bucket", None, f"{settings.url} can be written, read and cleared; {text}")
+    return CheckResult("bucket", True, f"{settings.url} can be written, read and cleared")
 
 
 def _database(config: Config) -> CheckResult:

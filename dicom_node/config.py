@@ -169,6 +169,28 @@ class NodeSection(_Section):
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
 
+class StoreSection(_Section):
+    """A bucket that holds instances and results, of which the data folder is then a cache; named as s3fs does.
+
+    Without ``key`` the way in is AWS's own: its variables, its configuration files, the machine's role.
+    """
+
+    url: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?$")]
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://[^/?#@]+/?$")] | None = None
+    region_name: str | None = None
+    key: str | None = None
+    secret_file: FilePath | None = None
+    authorities: FilePath | None = None
+    timeout_seconds: Annotated[float, Field(gt=0)] = 15.0
+    cache_hours: Annotated[float, Field(ge=0, le=3650 * 24)] = 24.0
+
+    @model_validator(mode="after")
+    def _secret_of_the_key(self) -> Self:
+        if (self.key is None) != (self.secret_file is None):
+            raise ValueError("key and secret_file belong together: give both, or neither")
+        return self
+
+
 class ReceiveSection(_Section):
     """The DICOM receiver."""
 
@@ -356,6 +378,7 @@ class Config(BaseSettings):
     )
 
     node: NodeSection = NodeSection()
+    store: StoreSection | None = None
     receive: ReceiveSection = ReceiveSection()
     completeness: CompletenessSection = CompletenessSection()
     worker: WorkerSection = WorkerSection()

@@ -46,9 +46,7 @@ def fetch(
 
 
 def _get(settings: Config, retriever: Retriever, peer: Peer, study: str) -> Fetched:
-    from dicom_node.archive.archive import Archive
-    from dicom_node.archive.index import InstanceIndex
-    from dicom_node.archive.store import InstanceStore
+    from dicom_node.archive.archive import open_archive
     from dicom_node.audit.trail import AuditTrail
     from dicom_node.audit.transfers import Transfers
     from dicom_node.database import Database
@@ -58,8 +56,7 @@ def _get(settings: Config, retriever: Retriever, peer: Peer, study: str) -> Fetc
     in_order = False
     try:
         database.create_tables()
-        store = InstanceStore(settings.instances_folder, settings.incoming_folder)
-        archive = Archive(store, InstanceIndex(database))
+        archive = open_archive(settings, database)
 
         def keep(path: Path, association: Association) -> None:
             transfers.received(study, peer.ae_title, peer.host, archive.accept(path, association))

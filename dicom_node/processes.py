@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dicom_node.archive.archive import Archive
-from dicom_node.archive.index import InstanceIndex
+from dicom_node.archive.archive import open_archive
 from dicom_node.archive.recovery import index_again
 from dicom_node.archive.refusals import RefusalTable
-from dicom_node.archive.store import InstanceStore
 from dicom_node.audit.trail import AuditTrail
 from dicom_node.audit.transfers import Transfers
+from dicom_node.cached_files import make_room
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.liveness import BEAT_SECONDS, WorkerIdTaken
 from dicom_node.parent import end_with_parent
+from dicom_node.periodic import Periodic
 from dicom_node.receive.receiver import Receiver
 from dicom_node.supervisor import stop_event
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _FLUSH_EVERY_SECONDS = 5.0
 _SWEEP_EVERY_SECONDS = 600.0
 _UNFINISHED_AFTER_SECONDS = 900.0
+_ROOM_EVERY_SECONDS = 60.0
 
 
 def run_receiver(config: Config) -> None:
@@ -46,21 +47,20 @@ def run_receiver(config: Config) -> None:
     stopping = _stop_event()
     database = Database(config.database_url)
     database.wait_for_tables(stopping)
-    store = InstanceStore(config.instances_folder, config.incoming_folder)
-    store.sweep()
+    archive = open_archive(config, database)
+    archive.store.sweep()
     refusals = RefusalTable(database)
-    index = InstanceIndex(database)
-    index_again(config, database, index)
-    archive = Archive(store, index)
+    index_again(config, database, archive.index)
     transfers = Transfers(AuditTrail.configured(config), config.node.ae_title)
     receiver = Receiver(config, archive, refusals, CommitmentTable(config, database), transfers)
     receiver.start()
+    _bound_cache(config)
     swept = time.monotonic()
     while not stopping.wait(_FLUSH_EVERY_SECONDS):
         refusals.flush()
         if time.monotonic() - swept >= _SWEEP_EVERY_SECONDS:
             with suppress(OSError):  # a store that cannot be written is told to each sender
-                store.sweep(_UNFINISHED_AFTER_SECONDS)
+                archive.store.sweep(_UNFINISHED_AFTER_SECONDS)
             swept = time.monotonic()
     receiver.stop()
     transfers.close()
@@ -85,6 +85,7 @@ def run_worker(config: Config) -> None:
     with only_process(config.worker_lock_path, stopping) as alone:
         if alone and _start(worker, stopping):
             watcher.start()
+            _bound_cache(config)
             stopping.wait()
             watcher.stop()
             worker.stop()
@@ -146,6 +147,7 @@ def run_web(config: Config) -> None:
 
         ModelWatcher(config, database, models).start()
     app = create_app(config, database, models)
+    _bound_cache(config)
     settings = uvicorn.Config(
         app,
         host=config.web.host,
@@ -185,6 +187,12 @@ def load_models(config: Config, database: Database | None = None) -> Models:
     )
     models.load()
     return models
+
+
+def _bound_cache(config: Config) -> None:
+    """Where the data folder is a cache, keep room in it; the thread ends with the process."""
+    if (settings := config.store) is not None:
+        Periodic("cache", _ROOM_EVERY_SECONDS, lambda: make_room(config, settings)).start()
 
 
 def _stop_event() -> threading.Event:

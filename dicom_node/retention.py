@@ -19,14 +19,27 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, DeliveryRow, EventRow, InstanceRow, RefusalRow, StudyRow, now
+from dicom_node.database import (
+    AnalysisRow,
+    Database,
+    DeliveryRow,
+    EventRow,
+    InstanceRow,
+    RefusalRow,
+    ResultRow,
+    StudyRow,
+    now,
+)
 from dicom_node.disk import disk_space
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.leftovers import remove_leftovers
 from dicom_node.periodic import Periodic
+from dicom_node.stored_files import StoredFiles
 
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 60.0
+_LOOK_THROUGH_EVERY = timedelta(hours=6)
 _LEAST_HISTORY = timedelta(days=2)
 """Longer than any workflow's name is begun again: a peer's question for storage commitment is answered for a day."""
 _ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED, StudyState.CANCELLED)
@@ -81,12 +94,18 @@ def ended_studies(
 class Retention:
     """Owns the removal of files, in a thread of the worker; several workers may look at once.
 
-    ``forget_workflows`` removes the workflow engine's rows of what was begun before a time and has ended.
+    What lies in a bucket goes after the rows that named it; what a crash between the two leaves is found by a look
+    through the bucket (``leftovers.py``). ``forget_workflows`` removes the workflow engine's rows of what was begun
+    before a time and has ended.
     """
 
-    def __init__(self, config: Config, database: Database, forget_workflows: Callable[[datetime], int]) -> None:
+    def __init__(
+        self, config: Config, database: Database, files: StoredFiles, forget_workflows: Callable[[datetime], int]
+    ) -> None:
         self._config = config
         self._database = database
+        self._files = files
+        self._next_look = now() + _LOOK_THROUGH_EVERY
         self._forget_workflows = forget_workflows
         self._committing = [peer.name for peer in config.destinations if peer.storage_commitment]
         self._thread = Periodic("retention", _EVERY_SECONDS, lambda: self.make_room(now()))
@@ -113,10 +132,13 @@ class Retention:
                 return
             if is_due(study, settings.study_days, at):
                 self._remove(study.study_instance_uid, f"{settings.study_days:g} days after its work was done")
-            elif disk_space(self._config).is_scarce:
+            elif self._config.store is None and disk_space(self._config).is_scarce:
                 self._remove(study.study_instance_uid, "early, because the disk fills up")
             else:
-                return
+                break
+        if at >= self._next_look:
+            self._next_look = at + _LOOK_THROUGH_EVERY
+            remove_leftovers(self._config, self._database, self._files, at)
 
     def _remove(self, study_instance_uid: str, why: str) -> None:
         """Remove the files of a study, unless work has come for it since we looked.
@@ -133,6 +155,7 @@ class Retention:
                     InstanceRow.study_instance_uid == study_instance_uid
                 )
                 count, size = session.execute(held).one()
+                stored = self._stored(session, study_instance_uid)
                 session.execute(sa.delete(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid))
                 session.get_one(StudyRow, study_instance_uid).removed_at = now()
                 text = (
@@ -153,6 +176,7 @@ class Retention:
             raise
         for _, target in moved:
             shutil.rmtree(target, ignore_errors=True)
+        self._files.remove(stored)
         log.info("removed study %s %s", study_instance_uid, why)
 
     def recover(self) -> None:
@@ -166,6 +190,16 @@ class Retention:
                         if place == target:
                             _put_back(target, source)
             shutil.rmtree(target, ignore_errors=True)
+
+    def _stored(self, session: Session, study_instance_uid: str) -> list[Path]:
+        """The study's files, as its rows name them."""
+        instances = sa.select(InstanceRow.path).where(InstanceRow.study_instance_uid == study_instance_uid)
+        of_study = AnalysisRow.study_instance_uid == study_instance_uid
+        results = sa.select(ResultRow.path).join(AnalysisRow).where(of_study)
+        return [
+            *(self._config.instances_folder / path for path in session.scalars(instances)),
+            *(self._config.results_folder / path for path in session.scalars(results)),
+        ]
 
     def _places(self, study_instance_uid: str) -> list[tuple[Path, Path]]:
         """Where the study's files lie, and where they lie while they are removed."""

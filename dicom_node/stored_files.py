@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,20 @@ class StoredFiles(Protocol):
             OSError: that cannot be told now (``passing.passes``).
         """
 
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Remove what is held of these files outside of the data folder.
+
+        Raises:
+            OSError: that cannot be done now; some may be left.
+        """
+
+    def stored_before(self, at: datetime) -> Iterator[Sequence[Path]]:
+        """What is held outside of the data folder and was put there before ``at``, some files at a time.
+
+        Raises:
+            OSError: that cannot be told now (``passing.passes``).
+        """
+
 
 class InFolder:
     """All files lie in the data folder, which every host sees: nothing is to be done for them."""
@@ -52,3 +67,10 @@ class InFolder:
     def held(self, paths: Iterable[Path]) -> set[Path]:
         """Those that lie there."""
         return {path for path in paths if path.is_file()}
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Nothing is held elsewhere."""
+
+    def stored_before(self, at: datetime) -> Iterator[Sequence[Path]]:
+        """Nothing is held elsewhere."""
+        return iter(())

@@ -37,6 +37,7 @@ from dicom_node.archive.archive import first_instances, load_study
 from dicom_node.audit.message import AuditedStudy
 from dicom_node.audit.trail import AuditTrail
 from dicom_node.audit.transfers import Transfers
+from dicom_node.cached_files import open_files
 from dicom_node.commitment import CommitmentWorkflow
 from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
@@ -72,7 +73,7 @@ from dicom_node.results.options import ResultOptions, options_for
 from dicom_node.retention import Retention
 from dicom_node.retraining import RETRAIN_QUEUE, RetrainingWorkflow
 from dicom_node.shadowing import SHADOW_QUEUE, ShadowWorkflow
-from dicom_node.stored_files import InFolder, NotStored, StoredFiles
+from dicom_node.stored_files import NotStored, StoredFiles
 from dicom_node.studies import analyses
 from dicom_node.studies.analyses import UnfinishedStudy
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
@@ -698,7 +699,7 @@ class Worker:
         DBOS(config=_engine_config(config))
         self._stopping = threading.Event()
         self._transfers = Transfers(AuditTrail.configured(config), config.node.ae_title)
-        files = InFolder()
+        files = open_files(config)
         self._workflow = StudyWorkflow(config, database, files, self._models, self._transfers, self._stopping)
         self._commitments = CommitmentWorkflow(config, database, files, self._workflow.send_again, self._stopping)
         self._fetches = FetchWorkflow(config, database, self._stopping)
@@ -706,7 +707,7 @@ class Worker:
         self._watcher = StudyWatcher(
             config, database, files, self._begin, self._commitments, self._fetches, self._retraining
         )
-        self._retention = Retention(config, database, forget_workflows)
+        self._retention = Retention(config, database, files, forget_workflows)
         self._liveness = Liveness(
             database,
             config.worker.id,

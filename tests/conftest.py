@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
 from benchmarks import postgresql
+from benchmarks.s3_server import S3Server, S3ServerMissing
 from dicom_node.config import Config, NodeSection
 from dicom_node.database import Database
 from dicom_node.demo import phantoms, processes
@@ -39,6 +40,24 @@ def postgresql_url(postgresql_server: sa.Engine) -> Iterator[str]:
     """The URL of an empty database on PostgreSQL, for a test that is about PostgreSQL."""
     with postgresql.empty_database(postgresql_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    try:
+        server = S3Server(tmp_path_factory.mktemp("s3"))
+    except S3ServerMissing as missing:
+        pytest.skip(str(missing))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_server(_s3_server: S3Server) -> S3Server:
+    """An S3 server with an empty bucket, which the test may stop and start."""
+    _s3_server.stop()
+    _s3_server.empty()
+    return _s3_server.start()
 
 
 @pytest.fixture(autouse=True)

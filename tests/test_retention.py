@@ -16,6 +16,7 @@ from dicom_node.database import AnalysisRow, DeliveryRow, EventRow, InstanceRow,
 from dicom_node.domain import Association, DeliveryState, ResultKind, StudyState
 from dicom_node.receive.refusal import Refused
 from dicom_node.retention import Retention
+from dicom_node.stored_files import InFolder
 from tests.receiving_node import ReceivingNode, ct_image
 from tests.stand_ins import folder_files
 
@@ -37,7 +38,7 @@ class Node:
                 "peers": [peer, {**peer, "name": "committing", "storage_commitment": True}],
             }
         )
-        self.retention = Retention(self.config, self.database, self._forget)
+        self.retention = Retention(self.config, self.database, InFolder(), self._forget)
 
     def _forget(self, begun_before: datetime) -> int:
         self.forgotten.append(begun_before)
@@ -149,7 +150,9 @@ def test_a_disk_that_fills_up_takes_the_oldest_first_until_there_is_room(
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     scarce = node.config.receive.model_copy(update={"minimum_free_megabytes": 10})
-    Retention(node.config.model_copy(update={"receive": scarce}), node.database, lambda _: 0).make_room(now())
+    Retention(node.config.model_copy(update={"receive": scarce}), node.database, InFolder(), lambda _: 0).make_room(
+        now()
+    )
 
     assert node.held() == {"1.2.4", "1.2.5"}
 
@@ -231,6 +234,6 @@ def test_workflows_are_forgotten_with_their_studies_but_not_before_their_names_a
     )
     at = now()
 
-    Retention(config, node.database, node._forget).make_room(at)
+    Retention(config, node.database, InFolder(), node._forget).make_room(at)
 
     assert node.forgotten == [at - timedelta(days=days)]

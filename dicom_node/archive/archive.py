@@ -7,11 +7,14 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dicom_node.archive.bucket_store import BucketStore
 from dicom_node.archive.header import read_header
 from dicom_node.archive.index import IndexEntry, InstanceIndex
 from dicom_node.archive.store import InstanceStore
 from dicom_node.audit.message import AuditedStudy
-from dicom_node.database import InstanceRow, SeriesRow
+from dicom_node.cached_files import InBucket, open_files
+from dicom_node.config import Config
+from dicom_node.database import Database, InstanceRow, SeriesRow
 from dicom_node.domain import Association, Instance, Series, Study
 from dicom_node.receive.refusal import Reason, Refused
 
@@ -20,8 +23,8 @@ class Archive:
     """The receiver's sink."""
 
     def __init__(self, store: InstanceStore, index: InstanceIndex) -> None:
-        self._store = store
-        self._index = index
+        self.store = store
+        self.index = index
 
     def accept(self, path: Path, association: Association) -> AuditedStudy:
         """Keep the file at ``path`` and index it; returns when both are durable, with the study and what came of it.
@@ -30,15 +33,27 @@ class Archive:
             Refused: it was not kept, and why.
         """
         header = read_header(path)
-        relative, size = self._store.keep(path, header)
+        relative, size = self.store.keep(path, header)
         try:
-            self._index.add(IndexEntry(header, association, relative, size, self._store.folder / relative))
+            self.index.add(IndexEntry(header, association, relative, size, self.store.folder / relative))
         except Refused as refusal:
             if refusal.reason is Reason.UID_CONFLICT:  # what is held lies elsewhere, in its own study and series
-                self._store.discard(relative)
+                self.store.discard(relative)
             raise
         came = ((header.sop_class_uid, 1),)
         return AuditedStudy(header.study_instance_uid, header.patient_id, header.accession_number, came)
+
+
+def open_archive(config: Config, database: Database) -> Archive:
+    """The archive where the configuration has it: in the data folder, or in a bucket.
+
+    Rows are not made again from a bucket after the machine's end (``archive/recovery.py``), so each is synced there.
+    """
+    files = open_files(config)
+    if isinstance(files, InBucket):
+        store: InstanceStore = BucketStore(config.instances_folder, config.incoming_folder, files)
+        return Archive(store, InstanceIndex(database, synced=True))
+    return Archive(InstanceStore(config.instances_folder, config.incoming_folder), InstanceIndex(database))
 
 
 def first_instances(session: Session, study_instance_uid: str, folder: Path) -> list[Path]:

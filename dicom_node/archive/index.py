@@ -76,11 +76,12 @@ class InstanceIndex:
 
     ``add`` returns once the row is committed. The first thread to come writes, and takes along what other
     associations have brought meanwhile: they share a commit, so that the cost of durability is paid once a group and
-    SQLite never sees two writers from here, and a single association changes no threads.
+    SQLite never sees two writers from here, and a single association changes no threads. With ``synced``, commits on
+    SQLite outlast the machine's end.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._engine = database.unsynced
+    def __init__(self, database: Database, *, synced: bool = False) -> None:
+        self._engine = database.engine if synced else database.unsynced
         self._waiting: deque[tuple[IndexEntry, Future[None]]] = deque()
         self._writing = threading.Lock()
         configure_mappers()  # takes 0.1 s, which the first instance need not wait for

@@ -34,7 +34,7 @@ def index_again(config: Config, database: Database, index: InstanceIndex) -> Non
 
     Looked through are the files that are newer than the newest row, less a day: rows are lost from the end only.
     """
-    if database.engine.dialect.name != "sqlite":
+    if database.engine.dialect.name != "sqlite" or config.store is not None:
         return  # a commit is durable there
     boot = _BOOT_ID.read_text(encoding="ascii").strip()
     last_boot = config.node.data_folder / "boot-id"

@@ -39,18 +39,10 @@ class VoiWindow:
             exponent = np.clip(-4.0 * (values - self.center) / self.width, -700.0, 700.0)
             return np.asarray(1.0 / (1.0 + np.exp(exponent)))
         if self.function is VoiFunction.LINEAR_EXACT:
-            return _ramp(values, self.center, self.width)
+            return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
         if self.width == 1:
             return np.asarray(values > self.center - 0.5, dtype=np.float64)
-        return _ramp(values, self.center - 0.5, self.width - 1)
-
-
-def _ramp(values: Values, center: float, width: float) -> Values:
-    """Rise from 0 to 1 over ``width``; in one new array, since radiographs are large."""
-    grey = values - center
-    grey /= width
-    grey += 0.5
-    return np.clip(grey, 0.0, 1.0, out=grey)
+        return np.clip((values - (self.center - 0.5)) / (self.width - 1) + 0.5, 0.0, 1.0)
 
 
 def to_display_grey(stored: npt.NDArray[Any], header: Dataset) -> tuple[Values, tuple[str, ...]]:
@@ -68,7 +60,7 @@ def to_display_grey(stored: npt.NDArray[Any], header: Dataset) -> tuple[Values, 
     grey, notes = _apply_voi(stored, values, padding, header)
     inverted, polarity_notes = is_inverted(header)
     if inverted:
-        np.subtract(1.0, grey, out=grey)
+        grey = 1.0 - grey
     if padding is not None:
         grey = np.where(padding, 0.0, grey)
     return grey, notes + polarity_notes
@@ -78,10 +70,7 @@ def _apply_modality(stored: npt.NDArray[Any], header: Dataset) -> Values:
     if header.get("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
     slope, intercept = _rescale(header)
-    values = stored.astype(np.float64)
-    values *= slope
-    values += intercept
-    return values
+    return np.asarray(stored, dtype=np.float64) * slope + intercept
 
 
 def _rescale(header: Dataset) -> tuple[float, float]:

@@ -15,9 +15,9 @@ from dicom_node.access.api_keys import ApiKeys
 from dicom_node.access.sessions import Sessions
 from dicom_node.access.throttle import Throttle
 from dicom_node.audit.trail import AuditTrail
+from dicom_node.cached_files import open_files
 from dicom_node.config import Config, OidcSection
 from dicom_node.database import Database
-from dicom_node.stored_files import InFolder
 from dicom_node.web.auditing import Audit
 from dicom_node.web.body_limit import BodyLimit
 from dicom_node.web.callers import admit
@@ -78,7 +78,7 @@ def create_app(config: Config, database: Database, predicting: Models | None = N
     )
     app.state.config = config
     app.state.database = database
-    app.state.files = InFolder()
+    app.state.files = open_files(config)
     app.state.sessions = Sessions(database, timedelta(hours=config.web.session_hours))
     app.state.api_keys = ApiKeys(database, config.secret_path)
     app.state.throttle = Throttle()

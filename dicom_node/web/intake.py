@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from dicom_node.archive.archive import Archive
+from dicom_node.archive.archive import Archive, open_archive
 from dicom_node.archive.header import InstanceHeader, read_header
-from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.refusals import RefusalTable
-from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
 from dicom_node.database import Database
 from dicom_node.domain import Association
@@ -60,8 +58,7 @@ class Intake:
     @cached_property
     def _archive(self) -> Archive:
         """Opened with the first object: a node whose data folder is not there still has pages that say so."""
-        store = InstanceStore(self._config.instances_folder, self._config.incoming_folder)
-        return Archive(store, InstanceIndex(self._database))
+        return open_archive(self._config, self._database)
 
     def open_file(self) -> IncomingFile:
         """A file for an object to arrive in, of at most ``receive.maximum_object_megabytes``."""

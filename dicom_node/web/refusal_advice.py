@@ -78,6 +78,7 @@ def _of_associations(config: Config, caller: str) -> dict[Reason, Advice]:
 
 def _of_objects(config: Config) -> dict[Reason, Advice]:
     folder = config.node.data_folder
+    store = folder if config.store is None else f"{folder} and {config.store.url}"
     return {
         Reason.DISK_FULL: Advice(
             f"The disk that holds {folder} is almost full, so nothing more is taken.",
@@ -85,7 +86,7 @@ def _of_objects(config: Config) -> dict[Reason, Advice]:
         ),
         Reason.STORE_FAILED: Advice(
             "The node could not write the object.",
-            f"Check that {folder} can be written; the receiver's log has the cause.",
+            f"Check that {store} can be written ('dicom-node check'); the receiver's log has the cause.",
         ),
         Reason.INDEX_FAILED: Advice(
             "The node could not write its index.",
