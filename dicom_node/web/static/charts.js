@@ -19,10 +19,12 @@
   }
 
   function axis(title, spec) {
+    const few = spec.labels?.length <= 6;
     return {
       title: { display: Boolean(title), text: title, color: colour("--quiet") },
       grid: { color: colour("--line") },
-      ticks: { color: colour("--quiet"), maxRotation: 0, autoSkipPadding: 16 },
+      // A few classes are all named, aslant if need be; of days, as many as fit.
+      ticks: { color: colour("--quiet"), autoSkip: !few, maxRotation: few ? 40 : 0, autoSkipPadding: 16 },
       ...(spec.unit ? { min: 0, max: 1 } : {}),
     };
   }
@@ -44,7 +46,7 @@
         maintainAspectRatio: false,
         color: colour("--text"),
         spanGaps: true,
-        scales: { x: bars ? axis(spec.x, {}) : { ...axis(spec.x, spec), type: "linear" }, y },
+        scales: { x: bars ? axis(spec.x, { labels: spec.labels }) : { ...axis(spec.x, spec), type: "linear" }, y },
         plugins: { legend: { labels: { boxWidth: 10, boxHeight: 10, color: colour("--text") } } },
       },
     }));
