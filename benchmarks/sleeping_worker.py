@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.stand_in_manifest import MANIFEST
 from dicom_node import liveness
 from dicom_node.config import Config, load_config
 from dicom_node.database import Database
-from dicom_node.domain import Evaluation, Finding, ImageStack, KeyImage, ModelIdentity, Reading
+from dicom_node.domain import Evaluation, Finding, Gpu, ImageStack, KeyImage, ModelIdentity, Reading
 from dicom_node.logs import configure_logging
-from dicom_node.manifest import BundleManifest
 from dicom_node.workflow import Worker
 
 VERSION_VARIABLE = "SLEEPING_WORKER_VERSION"
@@ -29,27 +29,6 @@ VERSION_VARIABLE = "SLEEPING_WORKER_VERSION"
 
 SILENT_VARIABLE = "SLEEPING_WORKER_SILENT_SECONDS"
 """After how much silence they take one another for dead, where it is set; they beat six times as often."""
-
-MANIFEST = BundleManifest.model_validate(
-    {
-        "title": "Sleeper",
-        "kind": "ct",
-        "input": {"window": {"center": 40, "width": 400}},
-        "selection": {"sop_classes": ["CTImageStorage"], "conditions": [{"attribute": "Modality", "equals": "CT"}]},
-        "classes": ["normal", "tumour"],
-        "findings": [
-            {
-                "name": "tumour",
-                "label": "Tumour",
-                "classes": ["tumour"],
-                "code": {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"},
-                "site": {"value": "64033007", "scheme": "SCT", "meaning": "Kidney"},
-                "operating_point": "balanced",
-                "operating_points": {"balanced": {"threshold": 0.5}},
-            }
-        ],
-    }
-)
 
 
 class SleepingModels:
@@ -59,6 +38,7 @@ class SleepingModels:
         self.manifests = {"sleeper": MANIFEST}
         self.unavailable: dict[str, str] = {}
         self.trouble = ""
+        self.gpus: tuple[Gpu, ...] = ()
         self._seconds = seconds
         self._identity = ModelIdentity("sleeper", "1.0", "0" * 64)
         self.bundle = SimpleNamespace(manifest=MANIFEST, identity=self._identity)

@@ -9,29 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from benchmarks.stand_in_manifest import MANIFEST
 from dicom_node.domain import Evaluation, Finding, Gpu, ImageStack, KeyImage, ModelIdentity, NotApplicable, Reading
-from dicom_node.manifest import BundleManifest
 
-MANIFEST = BundleManifest.model_validate(
-    {
-        "title": "Stand-in",
-        "kind": "ct",
-        "input": {"window": {"center": 40, "width": 400}},
-        "selection": {"sop_classes": ["CTImageStorage"], "conditions": [{"attribute": "Modality", "equals": "CT"}]},
-        "classes": ["normal", "tumour"],
-        "findings": [
-            {
-                "name": "tumour",
-                "label": "Tumour",
-                "classes": ["tumour"],
-                "code": {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"},
-                "site": {"value": "64033007", "scheme": "SCT", "meaning": "Kidney"},
-                "operating_point": "balanced",
-                "operating_points": {"balanced": {"threshold": 0.5}},
-            }
-        ],
-    }
-)
 SQUARE = ((4.0, 4.0), (8.0, 4.0), (8.0, 8.0), (4.0, 8.0), (4.0, 4.0))
 
 

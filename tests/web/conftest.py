@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -38,11 +38,15 @@ from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, Study
 from dicom_node.receive.refusal import Reason
 from dicom_node.web import create_app
 
+if TYPE_CHECKING:
+    from dicom_node.inference.models import Models
+
 STUDY = "1.2.3"
 SERIES = "1.2.3.1"
 ANALYSIS = "analysis-1"
 CAPTURE = "2.25.1"
 REPORT = "2.25.2"
+MODEL = "tiny"
 
 
 @dataclass
@@ -255,6 +259,25 @@ def viewer(app: FastAPI) -> TestClient:
 def client(app: FastAPI) -> TestClient:
     """An operator."""
     return log_in(app, Role.OPERATOR)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """A small real model, loaded; with its libraries, which most tests need not wait for."""
+    from dicom_node.inference.models import Models
+    from tests.inference.bundles import TORCH, write_bundle
+
+    folder = tmp_path_factory.mktemp("models")
+    write_bundle(folder / MODEL)
+    models = Models(folder, TORCH)
+    models.load()
+    return models
+
+
+@pytest.fixture
+def predicting(config: Config, database: Database, tiny_models: Models) -> TestClient:
+    """An operator of a node that reads single images."""
+    return log_in(create_app(config, database, tiny_models), Role.OPERATOR)
 
 
 @pytest.fixture(autouse=True)

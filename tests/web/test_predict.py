@@ -23,24 +23,7 @@ from dicom_node.domain import Role
 from dicom_node.inference.models import Models
 from dicom_node.web.app import create_app
 from dicom_node.web.prediction import Predictor
-from tests.inference.bundles import TORCH, write_bundle
-from tests.web.conftest import log_in
-
-MODEL = "tiny"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    write_bundle(folder / MODEL)
-    models = Models(folder, TORCH)
-    models.load()
-    return models
-
-
-@pytest.fixture
-def predicting(config: Config, database: Database, models: Models) -> TestClient:
-    return log_in(create_app(config, database, models), Role.OPERATOR)
+from tests.web.conftest import MODEL, log_in
 
 
 def _png(size: int = 32, seed: int = 1) -> bytes:
@@ -144,9 +127,9 @@ def test_a_dicom_file_that_no_model_reads_says_why(predicting: TestClient, phant
     assert MODEL in _problem(answer)["detail"]
 
 
-def test_an_upload_above_the_limit_is_refused(config: Config, database: Database, models: Models) -> None:
+def test_an_upload_above_the_limit_is_refused(config: Config, database: Database, tiny_models: Models) -> None:
     limited = config.model_copy(update={"web": config.web.model_copy(update={"maximum_request_megabytes": 1})})
-    client = log_in(create_app(limited, database, models), Role.OPERATOR)
+    client = log_in(create_app(limited, database, tiny_models), Role.OPERATOR)
 
     assert _post(client, _png() + bytes(1 << 20), model=MODEL).status_code == 413
 
@@ -162,19 +145,19 @@ def test_an_upload_never_reaches_the_disk(predicting: TestClient, monkeypatch: p
 
 
 def test_requests_beyond_the_queue_are_sent_away_for_a_moment(
-    config: Config, database: Database, models: Models, monkeypatch: pytest.MonkeyPatch
+    config: Config, database: Database, tiny_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app: FastAPI = create_app(config, database, models)
-    app.state.predictor = Predictor(models, maximum_waiting=1)
+    app: FastAPI = create_app(config, database, tiny_models)
+    app.state.predictor = Predictor(tiny_models, maximum_waiting=1)
     client = log_in(app, Role.OPERATOR)
     reading, go_on = threading.Event(), threading.Event()
 
     def wait(*_: object) -> dict[str, float]:
         reading.set()
         assert go_on.wait(20)
-        return dict.fromkeys(models.manifests[MODEL].classes, 0.5)
+        return dict.fromkeys(tiny_models.manifests[MODEL].classes, 0.5)
 
-    monkeypatch.setattr(models.reader(MODEL), "class_probabilities", wait)
+    monkeypatch.setattr(tiny_models.reader(MODEL), "class_probabilities", wait)
     with client:
         first = threading.Thread(target=_post, args=(client, _png()), kwargs={"model": MODEL})
         first.start()
@@ -187,8 +170,8 @@ def test_requests_beyond_the_queue_are_sent_away_for_a_moment(
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_nobody_predicts_without_a_key(config: Config, database: Database, models: Models) -> None:
-    nobody = TestClient(create_app(config, database, models))
+def test_nobody_predicts_without_a_key(config: Config, database: Database, tiny_models: Models) -> None:
+    nobody = TestClient(create_app(config, database, tiny_models))
 
     assert _post(nobody, _png(), model=MODEL).status_code == 401
 

@@ -19,24 +19,7 @@ from dicom_node.database import Database, InstanceRow, StudyRow
 from dicom_node.domain import Role
 from dicom_node.inference.models import Models
 from dicom_node.web.app import create_app
-from tests.inference.bundles import TORCH, write_bundle
-from tests.web.conftest import log_in
-
-MODEL = "tiny"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    write_bundle(folder / MODEL)
-    models = Models(folder, TORCH)
-    models.load()
-    return models
-
-
-@pytest.fixture
-def trying(config: Config, database: Database, models: Models) -> TestClient:
-    return log_in(create_app(config, database, models), Role.OPERATOR)
+from tests.web.conftest import MODEL, log_in
 
 
 def _dicom(dataset: Dataset) -> bytes:
@@ -58,9 +41,9 @@ def _try(client: TestClient, *contents: bytes, **fields: str) -> Response:
 
 
 def test_a_study_is_read_by_the_model_that_the_rules_choose_and_nothing_is_kept(
-    trying: TestClient, config: Config, database: Database, phantom_abdomen_ct: list[Dataset]
+    predicting: TestClient, config: Config, database: Database, phantom_abdomen_ct: list[Dataset]
 ) -> None:
-    answer = _try(trying, *map(_dicom, phantom_abdomen_ct), b"a note that lies in the folder")
+    answer = _try(predicting, *map(_dicom, phantom_abdomen_ct), b"a note that lies in the folder")
 
     assert answer.status_code == 200
     assert "16 images, read by tiny 1.2.3" in answer.text
@@ -71,13 +54,13 @@ def test_a_study_is_read_by_the_model_that_the_rules_choose_and_nothing_is_kept(
     assert not config.instances_folder.exists()
 
 
-def test_a_plain_image_needs_a_model_to_be_chosen(trying: TestClient) -> None:
-    assert "choose one" in _try(trying, _png()).text
-    assert "1 image, read by tiny" in _try(trying, _png(), model=MODEL).text
+def test_a_plain_image_needs_a_model_to_be_chosen(predicting: TestClient) -> None:
+    assert "choose one" in _try(predicting, _png()).text
+    assert "1 image, read by tiny" in _try(predicting, _png(), model=MODEL).text
 
 
-def test_what_no_model_reads_is_said_with_the_reason(trying: TestClient, phantom_radiograph: Dataset) -> None:
-    text = _try(trying, _dicom(phantom_radiograph)).text
+def test_what_no_model_reads_is_said_with_the_reason(predicting: TestClient, phantom_radiograph: Dataset) -> None:
+    text = _try(predicting, _dicom(phantom_radiograph)).text
 
     assert "Not read" in text
     assert "Digital X-Ray" in text
@@ -94,24 +77,24 @@ def test_what_no_model_reads_is_said_with_the_reason(trying: TestClient, phantom
     ],
 )
 def test_what_cannot_be_tried_is_refused_in_words(
-    trying: TestClient, contents: list[bytes], fields: dict[str, str], said: str
+    predicting: TestClient, contents: list[bytes], fields: dict[str, str], said: str
 ) -> None:
-    answer = trying.post("/try", files=[("files", ("", b""))], data=fields) if not contents else None
-    answer = answer or _try(trying, *contents, **fields)
+    answer = predicting.post("/try", files=[("files", ("", b""))], data=fields) if not contents else None
+    answer = answer or _try(predicting, *contents, **fields)
 
     assert said in answer.text
 
 
 def test_files_of_two_studies_are_refused(
-    trying: TestClient, phantom_abdomen_ct: list[Dataset], phantom_chest_ct: list[Dataset]
+    predicting: TestClient, phantom_abdomen_ct: list[Dataset], phantom_chest_ct: list[Dataset]
 ) -> None:
-    assert "more than one study" in _try(trying, _dicom(phantom_abdomen_ct[0]), _dicom(phantom_chest_ct[0])).text
+    assert "more than one study" in _try(predicting, _dicom(phantom_abdomen_ct[0]), _dicom(phantom_chest_ct[0])).text
 
 
 def test_what_is_to_be_kept_goes_the_way_of_a_received_study(
-    trying: TestClient, database: Database, phantom_abdomen_ct: list[Dataset]
+    predicting: TestClient, database: Database, phantom_abdomen_ct: list[Dataset]
 ) -> None:
-    answer = _try(trying, *map(_dicom, phantom_abdomen_ct), keep="yes")
+    answer = _try(predicting, *map(_dicom, phantom_abdomen_ct), keep="yes")
 
     assert "16 objects were taken in" in answer.text
     with database.reading() as session:
@@ -119,8 +102,8 @@ def test_what_is_to_be_kept_goes_the_way_of_a_received_study(
         assert session.scalars(sa.select(StudyRow.study_instance_uid)).one() in answer.text
 
 
-def test_viewers_try_nothing(config: Config, database: Database, models: Models) -> None:
-    viewer = log_in(create_app(config, database, models), Role.VIEWER)
+def test_viewers_try_nothing(config: Config, database: Database, tiny_models: Models) -> None:
+    viewer = log_in(create_app(config, database, tiny_models), Role.VIEWER)
 
     assert viewer.get("/try").status_code == 403
     assert _try(viewer, _png(), model=MODEL).status_code == 403
