@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> Report:
 
 def wait_for_worker(node: Node) -> None:
     """Until the worker has loaded its models, which comes after the web pages are ready."""
-    node.process.wait_until(lambda: "is ready with" in node.process.log.read_text(encoding="utf-8"), 120.0)
+    node.process.wait_until(lambda: "is ready with" in node.process.log.read_text(encoding="utf-8"), 300.0)
 
 
 def _row(
