@@ -39,10 +39,18 @@ class VoiWindow:
             exponent = np.clip(-4.0 * (values - self.center) / self.width, -700.0, 700.0)
             return np.asarray(1.0 / (1.0 + np.exp(exponent)))
         if self.function is VoiFunction.LINEAR_EXACT:
-            return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
+            return _ramp(values, self.center, self.width)
         if self.width == 1:
             return np.asarray(values > self.center - 0.5, dtype=np.float64)
-        return np.clip((values - (self.center - 0.5)) / (self.width - 1) + 0.5, 0.0, 1.0)
+        return _ramp(values, self.center - 0.5, self.width - 1)
+
+
+def _ramp(values: Values, center: float, width: float) -> Values:
+    """Rise from 0 to 1 over ``width``; in one new array, since radiographs are large."""
+    grey = values - center
+    grey /= width
+    grey += 0.5
+    return np.clip(grey, 0.0, 1.0, out=grey)
 
 
 def to_display_grey(stored: npt.NDArray[Any], header: Dataset) -> tuple[Values, tuple[str, ...]]:
@@ -60,7 +68,7 @@ def to_display_grey(stored: npt.NDArray[Any], header: Dataset) -> tuple[Values, 
     grey, notes = _apply_voi(stored, values, padding, header)
     inverted, polarity_notes = is_inverted(header)
     if inverted:
-        grey = 1.0 - grey
+        np.subtract(1.0, grey, out=grey)
     if padding is not None:
         grey = np.where(padding, 0.0, grey)
     return grey, notes + polarity_notes
@@ -70,7 +78,10 @@ def _apply_modality(stored: npt.NDArray[Any], header: Dataset) -> Values:
     if header.get("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
     slope, intercept = _rescale(header)
-    return np.asarray(stored, dtype=np.float64) * slope + intercept
+    values = stored.astype(np.float64)
+    values *= slope
+    values += intercept
+    return values
 
 
 def _rescale(header: Dataset) -> tuple[float, float]:

@@ -41,7 +41,10 @@ def grey_image(stack: ImageStack, index: int, window: Window | None) -> ByteArra
 
 def _to_bytes(unit: npt.NDArray[np.floating]) -> ByteArray:
     # What is no number becomes 0.
-    levels = np.minimum(np.fmax(unit, 0), 1) * 255 + 0.5
+    levels = np.fmax(unit, 0)
+    np.minimum(levels, 1, out=levels)
+    levels *= 255
+    levels += 0.5
     return np.asarray(levels, dtype=np.uint8)
 
 
