@@ -120,6 +120,8 @@ class Liveness:
         self._lost = lost
         self._life = uuid.uuid4().hex
         self._sign = sign
+        self.alive = 1
+        """Workers on the database that were alive at the last look, this one among them."""
         self._thread = Periodic("liveness", BEAT_SECONDS, self._beat_and_look)
 
     def claim(self) -> None:
@@ -187,6 +189,7 @@ class Liveness:
         """Take over the work of the workers that are silent; their ids."""
         with self._database.reading() as session:
             workers, at = known_workers(session)
+        self.alive = max(1, sum(worker.is_alive(at) for worker in workers))
         others = [worker for worker in workers if worker.worker_id != self._worker_id]
         return [dead for dead in silent(others, at) if self._bury(dead)]
 

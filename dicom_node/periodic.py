@@ -18,13 +18,13 @@ class Periodic:
     """Calls ``body`` every ``seconds``, the first time after these, until it is stopped.
 
     Faults that pass by themselves, such as a database that is away, are said once in a line, and once that they are
-    over; any other is logged with its trace, each time.
+    over; any other is logged with its trace, each time. ``seconds`` may be changed meanwhile.
     """
 
     def __init__(self, name: str, seconds: float, body: Callable[[], object]) -> None:
         self.stopping = threading.Event()
         self._name = name
-        self._seconds = seconds
+        self.seconds = seconds
         self._body = body
         self._waits = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -39,9 +39,9 @@ class Periodic:
         self._thread.join()
 
     def _run(self) -> None:
-        pause = self._seconds
+        pause = self.seconds
         while not self.stopping.wait(pause):
-            pause = self._seconds if self._goes_well() else max(self._seconds, _LEAST_PAUSE_SECONDS)
+            pause = self.seconds if self._goes_well() else max(self.seconds, _LEAST_PAUSE_SECONDS)
 
     def _goes_well(self) -> bool:
         try:

@@ -577,7 +577,8 @@ class StudyWatcher:
 
     The timer is a look at the studies' own rows rather than a timer for each study: nothing is lost between an
     acknowledged image and a timer that would have to be set for it, and any number of watchers may look at once,
-    because an analysis is named after its inputs and begins once.
+    because an analysis is named after its inputs and begins once. The more workers are ``alive``, the less often each
+    looks: together they look as often as one would.
     """
 
     def __init__(
@@ -589,9 +590,11 @@ class StudyWatcher:
         commitments: CommitmentWorkflow,
         fetches: FetchWorkflow,
         retraining: RetrainingWorkflow,
+        alive: Callable[[], int],
     ) -> None:
         self._config = config
         self._settings = config.completeness
+        self._alive = alive
         self._commitments = commitments
         self._fetches = fetches
         self._retraining = retraining
@@ -617,6 +620,7 @@ class StudyWatcher:
             self._fetches.look()
             self._retraining.look()
             self._next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
+        self._thread.seconds = _LOOK_SECONDS[self._database.is_shared] * self._alive()
 
     def look(self, at: datetime) -> None:
         """Begin what is complete at ``at``."""
@@ -705,7 +709,14 @@ class Worker:
         self._fetches = FetchWorkflow(config, database, self._stopping)
         self._retraining = RetrainingWorkflow(config, database, self._stopping)
         self._watcher = StudyWatcher(
-            config, database, files, self._begin, self._commitments, self._fetches, self._retraining
+            config,
+            database,
+            files,
+            self._begin,
+            self._commitments,
+            self._fetches,
+            self._retraining,
+            lambda: self._liveness.alive,
         )
         self._retention = Retention(config, database, files, forget_workflows)
         self._liveness = Liveness(

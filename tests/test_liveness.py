@@ -68,6 +68,17 @@ def test_the_work_of_a_dead_worker_is_taken_over_once_and_by_one(database: Datab
     assert taken == ["dead"]
 
 
+def test_a_worker_knows_how_many_are_alive(database: Database) -> None:
+    workers = [_worker(database, name, []) for name in ("first", "second", "dead")]
+    for worker in workers:
+        worker.claim()
+    _beat_at(database, "dead", SILENT_SECONDS)
+
+    workers[0].look()
+
+    assert workers[0].alive == 2
+
+
 def test_a_worker_whose_work_was_taken_over_learns_of_it_and_begins_anew_in_another_life(database: Database) -> None:
     taken: list[str] = []
     frozen, other = _worker(database, "frozen", taken), _worker(database, "other", taken)

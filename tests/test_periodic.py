@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -71,3 +72,21 @@ def test_stopping_waits_for_the_call_under_way_and_lets_it_know() -> None:
     threads[0].stop()
 
     assert ended.is_set()
+
+
+def test_the_interval_may_be_changed_while_it_runs() -> None:
+    calls: list[float] = []
+    over = threading.Event()
+
+    def body() -> None:
+        calls.append(time.monotonic())
+        thread.seconds = 0.2
+        if len(calls) == 2:
+            over.set()
+
+    thread = Periodic("the look", 0.001, body)
+    thread.start()
+    assert over.wait(5)
+    thread.stop()
+
+    assert calls[1] - calls[0] >= 0.2
