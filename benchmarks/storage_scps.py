@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -13,9 +12,12 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import httpx
+import sqlalchemy as sa
 import yaml
 
 from benchmarks.s3_server import S3Server
+from dicom_node.config import load_config
+from dicom_node.database import Database, InstanceRow
 from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.processes import Process, free_port
 
@@ -99,7 +101,7 @@ class NodeReceiver(_Program):
                 **receive,
             },
         }
-        configuration = folder / "node.yaml"
+        configuration = self._configuration = folder / "node.yaml"
         configuration.write_text(yaml.safe_dump(sections), encoding="utf-8")
         command = [sys.executable, "-m", "dicom_node", "receiver", "--config", str(configuration)]
         super().__init__("dicom-node", "DICOMNODE", command, folder, environment)
@@ -110,8 +112,10 @@ class NodeReceiver(_Program):
 
     def held(self) -> int:
         """Instances that are indexed and whose file lies where the index says."""
-        with sqlite3.connect(self._data / "node.sqlite") as database:
-            paths = [path for (path,) in database.execute("SELECT path FROM instances")]
+        database = Database(load_config(self._configuration).database_url)
+        with database.reading() as session:
+            paths = session.scalars(sa.select(InstanceRow.path)).all()
+        database.close()
         return sum((self._data / "instances" / path).is_file() for path in paths)
 
 

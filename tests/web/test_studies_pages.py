@@ -252,7 +252,7 @@ def test_dicom_text_is_escaped_everywhere(client: TestClient, records: Records) 
 
 
 def test_pages_cost_the_same_number_of_statements_however_much_there_is(
-    count_statements: Callable[[str], int], records: Records
+    count_statements: Callable[[str], int], records: Records, database: Database
 ) -> None:
     records.whole_study()
     paths = ("/", "/studies", f"/studies/{STUDY}", "/peers")
@@ -272,4 +272,4 @@ def test_pages_cost_the_same_number_of_statements_however_much_there_is(
         records.refusal("data set ends inside an element")
 
     assert [count_statements(path) for path in paths] == few
-    assert max(few) <= 15
+    assert max(few) <= 15 + database.is_shared  # a server is asked for its time, too
