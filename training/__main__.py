@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,8 @@ from training.cross_validation import cross_validate
 from training.data_checks import Check, DataRefusedError, check_data
 from training.data_manifest import read_manifest
 from training.evaluation import evaluate_bundle
-from training.gate import fit_gate, measure_gate
+from training.gate import fit_gate, gate_examples
+from training.gate_report import measure_gate
 from training.ingest import IngestOptions, ingest
 from training.labelled_images import DataError
 from training.model_card import write_model_card
@@ -32,6 +34,7 @@ from training.pretraining import pretrain_bundle
 from training.reference import write_reference
 from training.refit import RefitFolders, refit
 from training.reports import CURVES_FILE, write_json
+from training.saliency import Phantom, write_saliency
 from training.splits import LeakageError
 from training.tracking import track_run
 from training.training_run import train_bundle
@@ -175,19 +178,34 @@ def calibrate(model: Model, models: Models = MODELS, runs: Run = RUNS) -> None:
 def gate(
     model: Model,
     data: Data,
+    foreign: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=FOLDER", help="Images of a wrong kind to fit with.")
+    ] = None,
     other: Annotated[
         list[str] | None, typer.Option(metavar="KIND=FOLDER", help="Images of a wrong kind to measure with.")
+    ] = None,
+    same: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=FOLDER", help="Studies of the right kind from elsewhere.")
     ] = None,
     models: Models = MODELS,
 ) -> None:
     """Fit the input gate, which knows images of another kind; say what it refuses (docs/gate.json)."""
-    others = {kind: Path(folder) for kind, _, folder in (text.partition("=") for text in other or ())}
-    if missing := [str(folder) for folder in others.values() if not folder.is_dir()]:
-        raise DataError(f"--other {missing[0]}: no such folder; say KIND=FOLDER.")
-    fit_gate(models / model, data)
-    report = measure_gate(models / model, data, others)
+    foreign_kinds, other_kinds, same_kinds = (_folders(texts or ()) for texts in (foreign, other, same))
+    if missing := [str(folder) for folder in foreign_kinds.values() if not folder.is_dir()]:
+        raise DataError(f"{missing[0]}: no such folder; say KIND=FOLDER.")
+    for kind, folder in {**other_kinds, **same_kinds}.items():
+        if not folder.is_dir():
+            _log.warning("not measured: %s (%s: no such folder)", kind, folder)
+    other_kinds, same_kinds = ({k: v for k, v in kinds.items() if v.is_dir()} for kinds in (other_kinds, same_kinds))
+    examples = gate_examples(models / model, data, foreign_kinds)
+    fit_gate(models / model, examples)
+    report = measure_gate(models / model, data, examples, other_kinds, same_kinds)
     for kind, figures in {"test images": report["false_refusals"], **report["wrong_kinds"]}.items():
-        typer.echo(f"{kind}: {figures['refused']} of {figures['images']} refused")
+        unknown = report["wrong_kinds_unknown"].get(kind)
+        again = f", {unknown['refused']} where it was not fitted to them" if unknown else ""
+        typer.echo(f"{kind}: {figures['refused']} of {figures['images']} refused{again}")
+    for kind, figures in report["studies_elsewhere"].items():
+        typer.echo(f"{kind}: {figures['let_by']} of {figures['studies']} studies let by")
 
 
 @app.command()
@@ -225,9 +243,26 @@ def reference(model: Model, data: Data, models: Models = MODELS) -> None:
 
 
 @app.command()
+def saliency(
+    model: Model,
+    phantom: Annotated[Phantom | None, typer.Option(help="A synthetic study to draw on.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Images to draw on, which may be shown.")] = None,
+    models: Models = MODELS,
+) -> None:
+    """Draw where a bundle's network looks (docs/saliency/*.png); without images, remove what was drawn before."""
+    for path in write_saliency(models / model, phantom, images):
+        typer.echo(path)
+
+
+@app.command()
 def card(model: Model, models: Models = MODELS) -> None:
     """Write a bundle's model card from its docs/evaluation.json."""
     write_model_card(models / model)
+
+
+def _folders(texts: Iterable[str]) -> dict[str, Path]:
+    """Read options of the form KIND=FOLDER."""
+    return {kind: Path(folder) for kind, _, folder in (text.partition("=") for text in texts)}
 
 
 def _rounded(value: float | None) -> str:

@@ -97,15 +97,6 @@ class PretrainingConfiguration(_Strict):
     transfer: TransferConfiguration | None = None
 
 
-class GateConfiguration(_Strict):
-    """How strict the input gate is: the share of perturbed copies of validation images that it may refuse.
-
-    Where the perturbations go further than sites differ, more of them may be refused.
-    """
-
-    perturbed_refusals: Annotated[float, Field(gt=0, lt=1)] = 0.02
-
-
 class TrainingConfiguration(_Strict):
     """The whole of ``train.json``.
 
@@ -133,7 +124,6 @@ class TrainingConfiguration(_Strict):
     transfer: TransferConfiguration | None = None
     augmentation: AugmentationConfiguration = AugmentationConfiguration()
     validation: ValidationConfiguration = ValidationConfiguration()
-    gate: GateConfiguration = GateConfiguration()
 
     @model_validator(mode="after")
     def _weighted_once(self) -> Self:

@@ -10,9 +10,11 @@ from typing import Any
 
 from dicom_node.inference.definition import MODEL_CARD_FILE, BundleDefinition
 from training.configuration import TrainingConfiguration, load_training_configuration
+from training.progress import TRAINING_FILE
 
 EVALUATION_FILE = Path("docs/evaluation.json")
 GATE_REPORT_FILE = Path("docs/gate.json")
+SALIENCY_FOLDER = Path("docs/saliency")
 
 _SAMPLING = {
     "class": "classes drawn equally often",
@@ -43,7 +45,8 @@ def model_card(folder: Path) -> str:
         _section("Training", _training(definition, configuration)),
         _section("How it does on the test images", _performance(definition, evaluation)),
         _section("Calibration", _calibration(definition, evaluation)),
-        *([_section("Input gate", _gate(folder / GATE_REPORT_FILE))] if (folder / GATE_REPORT_FILE).is_file() else []),
+        _section("Input gate", _gate(folder / GATE_REPORT_FILE)),
+        _section("Where it looks", _saliency(folder)),
         _section("Known failures and limits", _bullets(metadata.get("limits", []))),
         _section("Reproduce", _reproduction(definition)),
     ]
@@ -124,8 +127,28 @@ def _training(definition: BundleDefinition, configuration: TrainingConfiguration
         f"{network} from {_start(configuration)}, {configuration.epochs} epochs of"
         f" {configuration.samples_per_epoch} images, {drawn}; the parameters are in `configs/train.json`."
         " Epoch, temperature and operating points were chosen on"
-        f" {chosen}, with the images as they are and in randomly perturbed copies."
+        f" {chosen}, with the images as they are and in randomly perturbed copies.\n\n"
+        + _history(definition.folder / TRAINING_FILE)
     )
+
+
+def _history(path: Path) -> str:
+    """Say how each epoch went; the last fit of a cross-validation is to all images, and has none to validate on."""
+    if not path.is_file():
+        return "How its epochs went was not kept."
+    fits = json.loads(path.read_text(encoding="utf-8"))["fits"]
+    names = ("training_loss", "validation_loss", "validation_auc")
+    rows = [
+        (
+            *([f"{number} of {len(fits)}"] if len(fits) > 1 else []),
+            str(epoch["number"]),
+            *("" if epoch[name] is None else f"{epoch[name]:.3f}" for name in names),
+        )
+        for number, epochs in enumerate(fits, start=1)
+        for epoch in epochs
+    ]
+    header = (*(["fit"] if len(fits) > 1 else []), "epoch", "training loss", "validation loss", "validation ROC AUC")
+    return _table(header, rows)
 
 
 def _start(configuration: TrainingConfiguration) -> str:
@@ -146,33 +169,56 @@ def _calibration(definition: BundleDefinition, evaluation: Mapping[str, Any]) ->
 
 def _gate(path: Path) -> str:
     """Say what the input gate refuses."""
+    if not path.is_file():
+        return "None: images of any kind are read."
     report = json.loads(path.read_text(encoding="utf-8"))
-    rows = {"test images (wrongly refused)": report["false_refusals"], **report["wrong_kinds"]}
+    unknown = report["wrong_kinds_unknown"]
+    rows = [
+        (
+            name,
+            str(row["images"]),
+            _estimate(row) if name in report["fitted_to"] else "",
+            _estimate(unknown[name]) if name in unknown else "" if name in report["fitted_to"] else _estimate(row),
+        )
+        for name, row in report["wrong_kinds"].items()
+    ]
+    elsewhere = "".join(
+        f" Of {row['studies']} studies or images of another source ({name}) {row['let_by']} are let by."
+        for name, row in report["studies_elsewhere"].items()
+    )
+    right = report["false_refusals"]
     return (
         "Images that do not look like those it was trained on are refused, and the study is *not applicable*. The gate"
-        " was fitted to the training images and limited on validation images; a CT series or a slide is refused on the"
-        " ground of many images. Brackets hold the exact 95 % interval, image by image.\n\n"
-        + _table(
-            ("kind", "images", "refused"),
-            [(kind, str(row["images"]), _estimate(row)) for kind, row in rows.items() if row["images"]],
-        )
+        f" was fitted to {report['right_images']} images that the model learnt from against images of other kinds; its"
+        " limit, by five-fold cross-validation over patients or scans, refuses 1 % of the right ones, also when"
+        " strongly perturbed. Brackets hold the exact 95 % interval, image by image; a CT series or a slide is refused"
+        f" on the ground of many images.\n\nOf the {right['images']} test images it refuses wrongly"
+        f" {_estimate(right)}.{elsewhere}\n\nOf other kinds it refuses:\n\n"
+        + _table(("kind", "images", "fitted to others of this kind", "knows nothing of this kind"), rows)
     )
+
+
+def _saliency(folder: Path) -> str:
+    pictures = sorted((folder / SALIENCY_FOLDER).glob("*.png"))
+    if not pictures:
+        return "No example is shown: the images that it learnt from are not handed on, and there are no others."
+    origin = ""
+    if all(picture.name.startswith("phantom_") for picture in pictures):
+        origin = (
+            " The image is synthetic, since those that the model learnt from are not handed on: it shows how a heat map"
+            " looks, and not that disease is found."
+        )
+    shown = "\n\n".join(f"![{picture.stem}](saliency/{picture.name})" for picture in pictures)
+    return f"Grad-CAM of each finding, on the image on which it is most probable.{origin}\n\n{shown}"
 
 
 def _reproduction(definition: BundleDefinition) -> str:
     name = definition.name
-    gated = (definition.folder / GATE_REPORT_FILE).is_file()
-    gate = f"python -m training gate --model {name} --data DATA\n" if gated else ""
     return (
-        "```\n"
-        f"python -m training train --model {name} --data DATA\n"
-        f"python -m training calibrate --model {name}\n"
-        f"{gate}"
-        f"python -m training evaluate --model {name} --data DATA/test --by-group"
-        f" --json models/{name}/{EVALUATION_FILE}\n"
-        f"python -m training card --model {name}\n"
-        "```\n\nDATA holds `train` and `test`, each with a folder per class, and `index.csv` naming each image's"
-        " patient or scan in the column `group`."
+        f"```\ndvc repro export@{name}\n```\n\nruns ingest, validate, train, calibrate, gate, evaluate and export with"
+        " the parameters of `params.yaml`, which says where the data lie; `docs/training.md` names the command of each."
+        " The data hold `train` and `test`, each with a folder per class, and `index.csv` naming each image's patient"
+        " or scan in the column `group`."
     )
 
 

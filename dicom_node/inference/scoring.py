@@ -71,4 +71,4 @@ def _logits(bundle: Bundle, batch: FloatArray) -> FloatArray:
 def _of_kind(bundle: Bundle, batch: FloatArray) -> npt.NDArray[np.bool_]:
     if bundle.gate is None:
         return np.ones(len(batch), dtype=np.bool_)
-    return bundle.gate.distances(batch) <= 1
+    return bundle.gate.of_kind(batch)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from dicom_node.domain import ImagePlane, ImageStack, NotApplicable
+from dicom_node.imaging.ct_series import read_ct_series
+from dicom_node.imaging.radiograph import read_radiograph
 from dicom_node.inference.backends.choice import Backend
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.discovery import bundle_folders, check_bundle
@@ -74,6 +76,23 @@ def test_a_series_of_noise_is_refused(folder: Path) -> None:
         pytest.skip("its input gate has not been fitted")
     with pytest.raises(NotApplicable, match="do not look like those the model was made for"):
         ModelReader(bundle).read(_stack(bundle, 5), "1.2.3")
+
+
+def test_radiographs_of_adults_are_let_by_and_a_negative_is_not(shared_dicom: Path) -> None:
+    reader = ModelReader(Bundle.load(MODELS / "chest_xray", TORCH))
+
+    for name in ("dx_pa_mono1_j2k_2128x2000.dcm", "gdcm-CR-MONO1-10-chest.dcm", "siim_pa_jpeg_1024.dcm"):
+        probabilities = reader.class_probabilities(read_radiograph(shared_dicom / "cxr" / name))
+        assert sum(probabilities.values()) == pytest.approx(1)
+    negative = read_radiograph(shared_dicom / "cxr" / "siim_pa_jpeg_mono1_1024.dcm")
+    with pytest.raises(NotApplicable, match=r"does not look like those .* \(Pneumonia on chest radiographs\)"):
+        reader.class_probabilities(negative)
+
+
+def test_a_chest_ct_of_another_hospital_is_let_by(shared_dicom: Path) -> None:
+    stack = read_ct_series(sorted((shared_dicom / "ct_chest").glob("*.dcm"))[::4])
+
+    assert sum(ModelReader(Bundle.load(MODELS / "lung_ct", TORCH)).class_probabilities(stack).values()) > 0.99
 
 
 def test_operating_points_are_in_order(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from dicom_node.domain import FloatArray, ImagePlane, ImageStack, NotApplicable
 from dicom_node.inference.bundle import Bundle
 from dicom_node.inference.definition import BundleError
-from dicom_node.inference.gate import GATE_FILE, Cloud, GateError, InputGate, describe
+from dicom_node.inference.gate import GATE_FILE, Axes, Descriptors, GateError, InputGate, describe
 from dicom_node.inference.reader import ModelReader
 from tests.inference.bundles import TORCH, write_bundle
 
@@ -22,8 +22,8 @@ BRIGHT = 400.0
 class BrightOnly:
     """A stand-in whose kind are images that the preprocessing leaves with some contrast."""
 
-    def distances(self, images: FloatArray) -> np.ndarray:
-        return np.where(images.std(axis=(1, 2, 3)) > 0.1, 0.5, 2.0)
+    def of_kind(self, images: FloatArray) -> np.ndarray:
+        return images.std(axis=(1, 2, 3)) > 0.1
 
 
 @pytest.fixture
@@ -41,21 +41,16 @@ def _series(bright: list[bool]) -> ImageStack:
     return ImageStack(slices, planes, hounsfield=True)
 
 
-def _gate(spread: float = 1.0) -> InputGate:
+def _gate(limit: float = 10.0) -> InputGate:
+    """Lets by what lies near noise: the squares along four axes may sum up to ``limit``."""
     described = describe(np.random.default_rng(0).random((40, 1, 32, 32)).astype(np.float32))
 
-    def cloud(features: np.ndarray) -> Cloud:
+    def axes(features: np.ndarray) -> Axes:
         count = features.shape[1]
-        return Cloud(
-            features.mean(axis=0),
-            np.ones(count),
-            np.eye(2, count),
-            np.full(2, spread),
-            np.asarray(spread),
-            np.asarray(1.0),
-        )
+        return Axes(features.mean(axis=0), np.ones(count), np.eye(2, count), np.full(2, 0.1), np.asarray(0.1))
 
-    return InputGate(cloud(described.layout), cloud(described.texture))
+    weights = np.array([0, 0, 1, 1, 0, 0] * 2, dtype=np.float64)
+    return InputGate(axes(described.layout), axes(described.texture), weights, np.asarray(-limit))
 
 
 def test_a_series_of_another_kind_is_refused_in_a_sentence(reader: ModelReader) -> None:
@@ -81,16 +76,28 @@ def test_a_single_image_is_refused_unless_any_kind_is_asked_for(reader: ModelRea
     assert sum(reader.class_probabilities(dark, of_any_kind=True).values()) == pytest.approx(1)
 
 
-def test_brightness_and_contrast_change_no_distance() -> None:
+def test_brightness_and_contrast_change_nothing() -> None:
     images = np.random.default_rng(1).random((3, 1, 48, 48)).astype(np.float32)
 
-    assert _gate().distances(5 * images - 2) == pytest.approx(_gate().distances(images), rel=1e-4)
+    assert _gate().strangeness(5 * images - 2) == pytest.approx(_gate().strangeness(images), rel=1e-3)
 
 
-def test_the_distance_grows_as_the_spread_of_right_images_shrinks() -> None:
-    images = np.random.default_rng(1).random((3, 1, 48, 48)).astype(np.float32)
+def test_what_lies_far_off_is_refused_in_whatever_direction() -> None:
+    gate = _gate()
+    right = Descriptors(gate.layout.mean[None], gate.texture.mean[None])
+    aside = np.zeros_like(right.layout)
+    aside[0, 0] = 0.5
 
-    assert _gate(spread=0.25).distances(images) == pytest.approx(2 * _gate(spread=1.0).distances(images))
+    assert gate.strangeness_of(right) < 0
+    for sign in (-1, 1):
+        assert gate.strangeness_of(Descriptors(right.layout + sign * aside, right.texture)) > 0
+
+
+def test_an_image_is_of_the_kind_up_to_the_limit() -> None:
+    images = np.random.default_rng(1).random((3, 1, 32, 32)).astype(np.float32)
+    odds = _gate(0.0).strangeness(images)
+
+    assert _gate(float(np.sort(odds)[1]) + 1e-6).of_kind(images).sum() == 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 64, 64), (2, 3, 33, 47), (1, 3, 8, 8), (1, 1, 300, 20)])
@@ -111,7 +118,7 @@ def test_a_gate_is_kept_in_a_file_beside_the_weights(tmp_path: Path) -> None:
     kept = Bundle.load(folder, TORCH).gate
 
     assert kept is not None
-    assert kept.distances(images) == pytest.approx(_gate().distances(images), rel=1e-4)
+    assert kept.strangeness(images) == pytest.approx(_gate().strangeness(images), rel=1e-4)
 
 
 def test_a_broken_gate_is_named(tmp_path: Path) -> None:
