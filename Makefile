@@ -42,7 +42,7 @@ test-postgresql: $(VENV)/.installed-test
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes a few minutes."
-	$(PIP) -c constraints.txt -e .
+	$(PIP) -c constraints.txt -e '.[torch]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
@@ -63,7 +63,7 @@ lock:
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > constraints.txt
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --constraint constraints.txt \
-	  --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links --extra s3 pyproject.toml -o requirements.lock
+	  --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links --extra s3 --extra torch pyproject.toml -o requirements.lock
 	rm -rf build/lock
 
 # Tools that look at an environment are kept out of it.

@@ -3,12 +3,17 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_node.demo.archives import StorageArchive
+from dicom_node.demo.modality import send_study
+from dicom_node.demo.node import Node
+from dicom_node.demo.phantoms import chest_ct
 from tests.inference.bundles import write_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +61,28 @@ def test_an_exported_bundle_scores_images_without_torch(models: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     row = table.read_text().splitlines()[1].split(",")
     assert float(row[1]) + float(row[2]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_node_receives_reads_and_delivers_without_torch(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked/sitecustomize.py").write_text("import sys\nsys.modules.update(torch=None, monai=None)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'blocked'}:{ROOT}")
+    shutil.copytree(exported, tmp_path / "models/tiny")
+    settings = {"node": {"models_folder": str(tmp_path / "models")}}
+    study = chest_ct(slices=3, size=64)
+    uid = study[0].StudyInstanceUID
+
+    with StorageArchive() as archive:
+        to = (archive.ae_title, archive.dicom_port)
+        with Node(tmp_path / "node", to, quiet_seconds=0.5, settings=settings) as node:
+            send_study(study, to_ae_title=node.ae_title, port=node.dicom_port)
+            deadline = time.monotonic() + 60
+            while len(archive.objects(uid)) < 2 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            state = node.state(uid)
+        assert {item.Modality for item in archive.objects(uid)} == {"SR", "OT"}, state
 
 
 def test_a_bundle_that_was_not_exported_is_refused_with_the_command(models: Path, tmp_path: Path) -> None:
