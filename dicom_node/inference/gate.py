@@ -160,8 +160,7 @@ def _standardised(images: FloatArray) -> FloatArray:
 def _averaged(images: FloatArray, side: int) -> FloatArray:
     """Resample to ``side`` squared, each pixel the mean of the area it covers."""
     rows, columns = (_areas(length, side) for length in images.shape[2:])
-    averaged: FloatArray = rows @ images @ columns.T
-    return averaged
+    return np.asarray(rows @ images @ columns.T, dtype=np.float32)
 
 
 def _areas(length: int, side: int) -> FloatArray:
