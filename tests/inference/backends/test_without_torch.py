@@ -27,6 +27,20 @@ sys.argv[0] = "dicom-node"
 main()
 """
 
+NOT_INSTALLED = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in ("torch", "monai") else super().find_spec(name, path, target)
+
+
+sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
 
 @pytest.fixture
 def models(exported: Path, tmp_path: Path) -> Path:
@@ -67,7 +81,7 @@ def test_a_node_receives_reads_and_delivers_without_torch(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked/sitecustomize.py").write_text("import sys\nsys.modules.update(torch=None, monai=None)\n")
+    (tmp_path / "blocked/sitecustomize.py").write_text(NOT_INSTALLED)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'blocked'}:{ROOT}")
     shutil.copytree(exported, tmp_path / "models/tiny")
     settings = {"node": {"models_folder": str(tmp_path / "models")}}
