@@ -2,6 +2,7 @@
 # make serve   a node on the embedded defaults; the status page's address is printed
 # make test    lint, types, layers and tests
 # make test-postgresql   the tests about the database on PostgreSQL; needs its server (Debian: postgresql)
+#                        all of them: DICOM_NODE_TEST_POSTGRESQL=temporary make test
 # make compose-demo      two synthetic studies through the system of docker-compose.yml, which must run
 # make lock    constraints.txt from the newest releases that pyproject.toml allows, requirements.lock with their hashes
 # make sbom    build/sbom.json: what is installed here, as a CycloneDX bill of materials
