@@ -23,11 +23,10 @@ GROWING = frozenset(
         "events",
         "refusals",
         "model_inputs",
-        "verdicts",
         "shadow_findings",
     }
 )
-"""The tables that grow with every study."""
+"""The tables that grow with every study. Verdicts do with what people say, and a model's page counts all of them."""
 
 Statement = tuple[str, Any]
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dicom_node.config import Config
-from dicom_node.inference.definition import WEIGHTS_FILE, BundleDefinition, BundleError
+from dicom_node.inference.definition import (
+    INFERENCE_FILE,
+    MANIFEST_FILE,
+    METADATA_FILE,
+    WEIGHTS_FILE,
+    BundleDefinition,
+    BundleError,
+)
 from dicom_node.inference.deployment import Deployment
 from dicom_node.inference.discovery import bundle_folders
 from dicom_node.inference.pinning import check_pinned
@@ -66,7 +74,12 @@ def view_bundles(config: Config, deployments: Mapping[str, Deployment]) -> list[
 
 def view_bundle(config: Config, name: str, deployments: Mapping[str, Deployment]) -> BundleView | None:
     """The bundle of that name, None where there is none."""
-    return next((view for view in view_bundles(config, deployments) if view.name == name), None)
+    try:
+        folders = bundle_folders(config.node.models_folder)
+    except BundleError:
+        return None
+    found = next((folder for folder in folders if folder.name == name), None)
+    return None if found is None else _view(found, config, deployments.get(name, Deployment()))
 
 
 def saliency_picture(view: BundleView, picture: str) -> Path | None:
@@ -78,7 +91,7 @@ def _view(installed: Path, config: Config, deployment: Deployment) -> BundleView
     folder = deployment.folder or installed
     try:
         check_pinned(folder, config.node.bundle_digests)
-        definition = BundleDefinition.load(folder)
+        definition = _definition(folder)
     except BundleError as error:
         return BundleView(installed.name, folder, "", deployment, None, str(error))
     return BundleView(
@@ -91,6 +104,30 @@ def _view(installed: Path, config: Config, deployment: Deployment) -> BundleView
         curves=read_json(folder / _CURVES),
         training=read_json(folder / _TRAINING),
     )
+
+
+def _definition(folder: Path) -> BundleDefinition:
+    """A bundle's definition as it is on the disk.
+
+    Raises:
+        BundleError: a file is missing or wrong.
+    """
+    files = (folder / name for name in (MANIFEST_FILE, METADATA_FILE, INFERENCE_FILE))
+    return _read_definition(folder, tuple(_stamp(file) for file in files))
+
+
+@lru_cache(maxsize=64)
+def _read_definition(folder: Path, _stamps: tuple[object, ...]) -> BundleDefinition:
+    """Read anew only what has changed: to parse the manifests of all models takes longer than all else on a page."""
+    return BundleDefinition.load(folder)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _installed_version(installed: Path, definition: BundleDefinition) -> str:

@@ -302,3 +302,12 @@ def test_a_population_that_changed_is_said_on_the_page(
     assert f"this node&#39;s first {MINIMUM_CASES} cases" in page or f"this node's first {MINIMUM_CASES} cases" in page
     for path in ("/", "/api/overview"):
         assert f"What {NAME} is given has changed" in viewer.get(path).text
+
+
+def test_a_manifest_that_is_mended_is_seen_without_a_restart(viewer: TestClient, config: Config) -> None:
+    assert viewer.get(f"/api/models/{NAME}").json()["summary"]["title"] == "A test"
+    manifest = config.node.models_folder / NAME / "configs/node.yaml"
+
+    manifest.write_text(manifest.read_text().replace("A test", "Another title"))
+
+    assert viewer.get(f"/api/models/{NAME}").json()["summary"]["title"] == "Another title"
