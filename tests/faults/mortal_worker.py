@@ -48,9 +48,11 @@ def mortal_worker(config: Config, folder: Path) -> Iterator[int]:
     configuration = folder / "node.yaml"
     configuration.write_text(config.model_dump_json(include={"node": {"data_folder", "models_folder"}}))
     process = subprocess.Popen([sys.executable, "-m", "tests.faults.mortal_worker", str(configuration)])
-    yield process.pid
-    process.terminate()
-    process.wait()
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def main(config: Config, poison: list[str]) -> None:
