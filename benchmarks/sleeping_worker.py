@@ -22,7 +22,7 @@ from dicom_node.config import Config, load_config
 from dicom_node.database import Database
 from dicom_node.domain import Evaluation, Finding, Gpu, ImageStack, KeyImage, ModelIdentity, Reading
 from dicom_node.logs import configure_logging
-from dicom_node.workflow import Worker
+from dicom_node.worker import Worker
 
 VERSION_VARIABLE = "SLEEPING_WORKER_VERSION"
 """The release that the workers pretend to be of, where it is set."""

@@ -28,7 +28,7 @@ from dicom_node.supervisor import stop_event
 
 if TYPE_CHECKING:
     from dicom_node.inference.models import Models
-    from dicom_node.workflow import Worker
+    from dicom_node.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def run_worker(config: Config) -> None:
         BundleError: there is no models folder.
     """
     from dicom_node.lifecycle.watcher import ModelWatcher
-    from dicom_node.workflow import Worker  # with the workflow engine, which takes a second to import
+    from dicom_node.worker import Worker  # with the workflow engine, which takes a second to import
 
     stopping = _stop_event()
     database = Database(config.database_url)

@@ -9,36 +9,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import shutil
-import sqlite3
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from dbos import (
-    DBOS,
-    DBOSConfig,
-    DBOSConfiguredInstance,
-    Queue,
-    SetEnqueueOptions,
-    SetWorkflowID,
-    WorkflowStatus,
-    error,
-)
+from dbos import DBOS, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
 from pydicom import Dataset
 
 from dicom_node.analysis import MadeObject, SeriesOutcome, conclude, read_series
-from dicom_node.archive.archive import first_instances, load_study
+from dicom_node.archive.archive import load_study
 from dicom_node.audit.message import AuditedStudy
-from dicom_node.audit.trail import AuditTrail
 from dicom_node.audit.transfers import Transfers
-from dicom_node.cached_files import open_files
-from dicom_node.commitment import CommitmentWorkflow
 from dicom_node.config import Config, Peer
 from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
 from dicom_node.deliver import ledger
@@ -56,31 +41,22 @@ from dicom_node.domain import (
     Study,
     StudyState,
 )
-from dicom_node.history import forget_workflows
 from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.lifecycle.inputs import features_of, save_input
-from dicom_node.liveness import Liveness
 from dicom_node.log_context import logged_about
-from dicom_node.part10 import UnreadableHeader, read_header
+from dicom_node.part10 import read_header
 from dicom_node.passing import passes, patiently, taken_up_again
-from dicom_node.periodic import Periodic
-from dicom_node.pulling import FetchWorkflow
 from dicom_node.results.file import write_result
 from dicom_node.results.identity import input_digest
 from dicom_node.results.notice import build_notice
 from dicom_node.results.options import ResultOptions, options_for
-from dicom_node.retention import Retention
-from dicom_node.retraining import RETRAIN_QUEUE, RetrainingWorkflow
-from dicom_node.shadowing import SHADOW_QUEUE, ShadowWorkflow
+from dicom_node.shadowing import ShadowWorkflow
 from dicom_node.stored_files import NotStored, StoredFiles
 from dicom_node.studies import analyses
-from dicom_node.studies.analyses import UnfinishedStudy
-from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
 from dicom_node.studies.headers import SeriesHeaders, read_series_headers
 from dicom_node.studies.selection import select_series
 from dicom_node.studies.size import decoded_megabytes
-from dicom_node.studies.urgency import urgent_because
 
 log = logging.getLogger(__name__)
 
@@ -91,27 +67,9 @@ change of steps that older pending workflows could not follow."""
 ANALYSE_QUEUE = "analyse"
 DELIVER_QUEUE = "deliver"
 FETCH_QUEUE = "fetch"
-_LOOK_SECONDS = {False: 0.02, True: 0.2}
-_ANALYSE_POLL_SECONDS = {False: 0.05, True: 0.2}
-_DELIVER_POLL_SECONDS = 0.5
-"""A look at the studies' rows costs 0.3 ms of a processor, a poll of an empty queue 3 ms. Where the database is shared
-by many workers (True), each looks less often: theirs add up."""
-_BACKGROUND_POLL_SECONDS = 1.0
-_CONCURRENT_DELIVERIES = 4
-_URGENT, _ROUTINE = 1, 2  # of those that wait the lowest number begins first, then the one that waits longest
-_RECOVERY_ATTEMPTS = 50  # a backstop: what ends the worker while it reads a study is counted by Isolation
-_LOOK_FOR_DEAD_SECONDS = 2.0
-_DEAD_AT_ONCE = 1000
+CONCURRENT_DELIVERIES = 4
+RECOVERY_ATTEMPTS = 50  # a backstop: what ends the worker while it reads a study is counted by Isolation
 _WITHOUT_RESULT = (StudyState.NOT_APPLICABLE, StudyState.FAILED)
-_DEAD = {
-    "ERROR": "The analysis could not be carried out: see the worker's log.",
-    "CANCELLED": "The analysis was cancelled.",
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": (
-        f"The worker died {_RECOVERY_ATTEMPTS + 1} times before this study was analysed, and does not try it again: "
-        "see the worker's log."
-    ),
-}
-"""What is said of a study whose workflow ended in such a status of the workflow engine."""
 _UNDER_WAY = frozenset({"DELAYED", "ENQUEUED", "PENDING"})
 
 
@@ -146,7 +104,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         self.shadows = ShadowWorkflow(config, database, files, models, self.isolation, stopping)
         self._sending = set[tuple[str, str]]()
 
-    @DBOS.workflow(max_recovery_attempts=_RECOVERY_ATTEMPTS)
+    @DBOS.workflow(max_recovery_attempts=RECOVERY_ATTEMPTS)
     @taken_up_again
     def analyse(self, study_instance_uid: str, digest: str, last_instance_id: int) -> None:
         """Analyse the images of a study up to ``last_instance_id`` and hand the results to delivery."""
@@ -423,7 +381,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
         It is a workflow of its own either way, which neither holds up the next study nor gets lost.
         """
-        if len(self._sending) >= _CONCURRENT_DELIVERIES:
+        if len(self._sending) >= CONCURRENT_DELIVERIES:
             self._enqueue_delivery(name, destination, attempt=1, delay_seconds=None)
             return
         with SetWorkflowID(_delivery_id(name, destination, 1)):
@@ -555,251 +513,5 @@ def _delivery_id(name: str, destination: str, attempt: int) -> str:
     return f"deliver-{name}-{destination}-{attempt}"
 
 
-def _is_past(status: WorkflowStatus, asked_again_at: datetime) -> bool:
-    """Whether the workflow of an analysis ended without knowing that it was asked for again."""
-    if status.status == "SUCCESS":
-        return True
-    return status.status in _DEAD and (status.updated_at or 0) < asked_again_at.timestamp() * 1000
-
-
 def _after(at: datetime, seconds: float | None) -> datetime | None:
     return None if seconds is None else at + timedelta(seconds=seconds)
-
-
-def _headers(paths: Iterable[Path]) -> Iterator[Dataset]:
-    for path in paths:
-        with contextlib.suppress(UnreadableHeader):
-            yield read_header(path)
-
-
-class StudyWatcher:
-    """Looks for studies that have become complete and begins their analysis; ends those whose workflow is dead.
-
-    The timer is a look at the studies' own rows rather than a timer for each study: nothing is lost between an
-    acknowledged image and a timer that would have to be set for it, and any number of watchers may look at once,
-    because an analysis is named after its inputs and begins once. The more workers are ``alive``, the less often each
-    looks: together they look as often as one would.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        database: Database,
-        files: StoredFiles,
-        begin: Callable[[str, str, int, int], None],
-        commitments: CommitmentWorkflow,
-        fetches: FetchWorkflow,
-        retraining: RetrainingWorkflow,
-        alive: Callable[[], int],
-    ) -> None:
-        self._config = config
-        self._settings = config.completeness
-        self._alive = alive
-        self._commitments = commitments
-        self._fetches = fetches
-        self._retraining = retraining
-        self._database = database
-        self._files = files
-        self._begin = begin
-        self._next_burial = time.monotonic()
-        self._thread = Periodic("study-watcher", _LOOK_SECONDS[database.is_shared], self._look_round)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop looking."""
-        self._thread.stop()
-
-    def _look_round(self) -> None:
-        self.look(now())
-        if time.monotonic() >= self._next_burial:
-            self.end_dead()
-            self._commitments.look()
-            self._fetches.look()
-            self._retraining.look()
-            self._next_burial = time.monotonic() + _LOOK_FOR_DEAD_SECONDS
-        self._thread.seconds = _LOOK_SECONDS[self._database.is_shared] * self._alive()
-
-    def look(self, at: datetime) -> None:
-        """Begin what is complete at ``at``."""
-        with self._database.reading() as session:
-            waiting = waiting_studies(session)
-        for study in waiting:
-            if (reason := complete_because(study, self._settings, at)) is not None:
-                self._complete(study, reason)
-
-    def end_dead(self) -> None:
-        """End the studies whose workflow has failed, or has taken the worker down too often to be tried again.
-
-        Those that somebody asked to analyse once more begin.
-        """
-        with self._database.reading() as session:
-            unfinished = analyses.unfinished_studies(session)
-        studies = {study.analysis_id: study for study in unfinished}
-        names = list(studies)
-        for start in range(0, len(names), _DEAD_AT_ONCE):
-            some = names[start : start + _DEAD_AT_ONCE]
-            for workflow in DBOS.list_workflows(
-                workflow_ids=some, status=list(_DEAD), load_input=False, load_output=False
-            ):
-                study = studies[workflow.workflow_id]
-                if study.asked_again_at is None or not _is_past(workflow, study.asked_again_at):
-                    with self._database.session.begin() as session:
-                        reason = _DEAD[workflow.status]
-                        analyses.give_up(session, study.study_instance_uid, study.analysis_id, reason)
-        for study in unfinished:
-            if study.asked_again_at is not None:
-                self._begin_again(study, study.asked_again_at)
-
-    def _begin_again(self, study: UnfinishedStudy, asked_at: datetime) -> None:
-        """Carry out an analysis once more, under its name: the same question has the same answer."""
-        status = DBOS.get_workflow_status(study.analysis_id)
-        if status is None:
-            with self._database.reading() as session:
-                row = session.get_one(AnalysisRow, study.analysis_id)
-            self._begin(row.study_instance_uid, row.input_digest, row.last_instance_id, _ROUTINE)
-        elif _is_past(status, asked_at):
-            with contextlib.suppress(error.DBOSException):  # another worker's watcher was faster
-                DBOS.rewind_workflow(study.analysis_id, queue_name=ANALYSE_QUEUE)
-
-    def _complete(self, study: WaitingStudy, reason: str) -> None:
-        uid = study.study_instance_uid
-        with self._database.reading() as session:
-            held = analyses.analysis_input(session, uid)
-            digest = input_digest(held.sop_instance_uids)
-            name = analyses.analysis_id(uid, digest)
-            known = session.get(AnalysisRow, name) is not None
-            sender = session.get_one(StudyRow, uid).calling_ae_title
-            first = first_instances(session, uid, self._config.instances_folder)
-        if known:
-            with self._database.session.begin() as session:
-                analyses.mark_queued(session, uid, study.last_received_at, name)
-            return
-        # Enqueued first: if the process ends between the two, the next look enqueues the same name again, which
-        # does nothing. The other way round a study could be marked as queued and never be.
-        urgent = self._urgent_because(sender, first)
-        self._begin(uid, digest, held.last_instance_id, _ROUTINE if urgent is None else _URGENT)
-        with self._database.session.begin() as session:
-            if analyses.mark_queued(session, uid, study.last_received_at, name):
-                analyses.add_event(session, uid, f"Complete: {reason if urgent is None else f'{reason}; {urgent}'}.")
-
-    def _urgent_because(self, sender: str, first: Sequence[Path]) -> str | None:
-        try:
-            with self._files.at_hand(first):
-                return urgent_because(self._config, sender, _headers(first))
-        except NotStored:  # said by the analysis
-            return urgent_because(self._config, sender, ())
-
-
-class Worker:
-    """The process that holds the models: workflow engine, models and watcher, started and stopped together."""
-
-    def __init__(self, config: Config, database: Database, models: Models) -> None:
-        self._config = config
-        self._database = database
-        self._models = models
-        DBOS(config=_engine_config(config))
-        self._stopping = threading.Event()
-        self._transfers = Transfers(AuditTrail.configured(config), config.node.ae_title)
-        files = open_files(config)
-        self._workflow = StudyWorkflow(config, database, files, self._models, self._transfers, self._stopping)
-        self._commitments = CommitmentWorkflow(config, database, files, self._workflow.send_again, self._stopping)
-        self._fetches = FetchWorkflow(config, database, self._stopping)
-        self._retraining = RetrainingWorkflow(config, database, self._stopping)
-        self._watcher = StudyWatcher(
-            config,
-            database,
-            files,
-            self._begin,
-            self._commitments,
-            self._fetches,
-            self._retraining,
-            lambda: self._liveness.alive,
-        )
-        self._retention = Retention(config, database, files, forget_workflows)
-        self._liveness = Liveness(
-            database,
-            config.worker.id,
-            self._take_over,
-            config.worker_lock_path,
-            lambda: models.trouble,
-            lambda: models.gpus,
-        )
-        self._analyse_queue: Queue | None = None
-
-    def start(self) -> None:
-        """Take up what an earlier process left unfinished, and begin to look for work.
-
-        Raises:
-            WorkerIdTaken: a worker on another host has this one's id.
-        """
-        self._liveness.claim()
-        shutil.rmtree(self._config.writing_folder, ignore_errors=True)  # half a file, if that process was killed
-        self._config.writing_folder.mkdir(parents=True)
-        _keep_write_ahead_log(self._config.workflow_database_url)
-        DBOS.launch()
-        self._workflow.deliver_queue = DBOS.register_queue(
-            DELIVER_QUEUE, worker_concurrency=_CONCURRENT_DELIVERIES, polling_interval_sec=_DELIVER_POLL_SECONDS
-        )
-        self._commitments.queue = self._workflow.deliver_queue
-        self._fetches.queue = DBOS.register_queue(FETCH_QUEUE, worker_concurrency=1)
-        self._retraining.queue = DBOS.register_queue(
-            RETRAIN_QUEUE, concurrency=1, polling_interval_sec=_BACKGROUND_POLL_SECONDS
-        )
-        self._workflow.shadows.queue = DBOS.register_queue(
-            SHADOW_QUEUE, worker_concurrency=1, polling_interval_sec=_BACKGROUND_POLL_SECONDS
-        )
-        self._analyse_queue = DBOS.register_queue(
-            ANALYSE_QUEUE,
-            worker_concurrency=self._config.worker.concurrent_studies,
-            polling_interval_sec=_ANALYSE_POLL_SECONDS[self._database.is_shared],
-        )
-        self._liveness.start()
-        self._watcher.start()
-        self._retention.start()
-        log.info("worker %s is ready with %s", self._config.worker.id, ", ".join(self._models.manifests) or "no models")
-
-    def stop(self) -> None:
-        """Stop taking up work; what is under way is taken up again at the next start."""
-        self._stopping.set()
-        self._watcher.stop()
-        self._retention.stop()
-        self._workflow.isolation.forgive()
-        DBOS.destroy()
-        self._transfers.close()
-        self._liveness.stop()
-
-    def _take_over(self, worker_id: str) -> int:
-        """Put what another worker left unfinished back into the queues, for all who are alive; how many workflows.
-
-        Its half-written files are left to its own next start: it may only have been asleep, and be writing them.
-        """
-        return len(DBOS._recover_pending_workflows([worker_id]))
-
-    def _begin(self, study_instance_uid: str, digest: str, last_instance_id: int, priority: int) -> None:
-        if self._analyse_queue is None:
-            raise RuntimeError("the analysis queue is registered when the worker starts")
-        name = analyses.analysis_id(study_instance_uid, digest)
-        with SetWorkflowID(name), SetEnqueueOptions(priority=priority):
-            self._analyse_queue.enqueue(self._workflow.analyse, study_instance_uid, digest, last_instance_id)
-
-
-def _keep_write_ahead_log(url: str) -> None:
-    """Let the engine's readers and writers on SQLite not wait for one another; the file remembers it."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        with contextlib.closing(sqlite3.connect(parsed.database or "")) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _engine_config(config: Config) -> DBOSConfig:
-    config.node.data_folder.mkdir(parents=True, exist_ok=True)
-    return DBOSConfig(
-        name="dicom-node",
-        system_database_url=config.workflow_database_url,
-        application_version=SCHEMA_VERSION,
-        executor_id=config.worker.id,
-        log_level="WARNING",
-    )

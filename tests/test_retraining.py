@@ -23,7 +23,7 @@ from dicom_node.lifecycle.labelled import NotTaken, add_labelled_data, keep_uplo
 from dicom_node.lifecycle.trainer import Stopped, TrainingFailed
 from dicom_node.lifecycle.versions import OPEN, VersionFolders, cancel_version, read_progress, request_version
 from dicom_node.lifecycle.watcher import ModelWatcher
-from dicom_node.workflow import Worker
+from dicom_node.worker import Worker
 from tests.faults.mortal_worker import mortal_worker
 from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 from tests.stand_ins import StandInModels

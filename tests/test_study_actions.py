@@ -23,7 +23,7 @@ Start = Callable[..., NodeUnderTest]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    monkeypatch.setattr("dicom_node.workflow._LOOK_FOR_DEAD_SECONDS", 0.1)
+    monkeypatch.setattr("dicom_node.study_watcher._LOOK_FOR_DEAD_SECONDS", 0.1)
     nodes: list[NodeUnderTest] = []
 
     def make(destination_port: int | None, **destination: object) -> NodeUnderTest:

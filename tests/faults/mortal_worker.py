@@ -19,7 +19,7 @@ from dicom_node.config import Config, load_config
 from dicom_node.database import Database
 from dicom_node.domain import ImageStack, Reading
 from dicom_node.lifecycle import trainer
-from dicom_node.workflow import Worker
+from dicom_node.worker import Worker
 from tests.stand_ins import StandInModels, StandInReader
 
 
