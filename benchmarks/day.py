@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> Report:
         with Node(folder / "node", destination, quiet_seconds=QUIET_SECONDS, settings=settings) as node:
             wait_for_worker(node)
             pure = _pure_rate(load_models(load_config(folder / "node" / "node.yaml")), kinds, folder)
-            day = Day(node, folder / "node" / "data" / "node.sqlite", kinds)
+            day = Day(node, folder / "node" / "data" / "node.sqlite", kinds, archive)
             if arguments.studies:
                 _steady(report, day, arguments.studies, arguments.rate)
             else:
@@ -111,8 +111,8 @@ def _pure_rate(models: Models, kinds: Sequence[_Kind], folder: Path) -> float:
 class Day:
     """Sends studies to a node and looks at its rows."""
 
-    def __init__(self, node: Node, database: Path, kinds: Sequence[_Kind]) -> None:
-        self._node, self._database, self._kinds = node, database, kinds
+    def __init__(self, node: Node, database: Path, kinds: Sequence[_Kind], archive: StorageArchive) -> None:
+        self._node, self._database, self._kinds, self._archive = node, database, kinds, archive
         self._random = random.Random(1)  # noqa: S311 - arrivals, the same in every run
         self.sent = 0
 
@@ -158,6 +158,7 @@ class Day:
             future.result()
         while self.waiting():
             time.sleep(0.1)
+        self._archive.forget()
 
     def send(self) -> None:
         """One study of the mix, urgent now and then."""

@@ -10,8 +10,8 @@ from benchmarks.day import Day
 
 
 def test_arrivals_have_the_rate_asked_for_and_a_peak_in_the_morning() -> None:
-    node: Any = SimpleNamespace()
-    day = Day(node, Path("node.sqlite"), ())
+    nothing: Any = SimpleNamespace()
+    day = Day(nothing, Path("node.sqlite"), (), nothing)
 
     arrivals = [at for _ in range(40) for at in day.arrivals(rate=5.0, seconds=60.0)]
 
