@@ -6,9 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dicom_node.archive.header import InstanceHeader
-from dicom_node.archive.store import InstanceStore
+from dicom_node.archive.store import InstanceStore, cannot_be_written, relative_path
 from dicom_node.cached_files import InBucket
-from dicom_node.receive.refusal import Reason, Refused
 
 
 class BucketStore(InstanceStore):
@@ -27,12 +26,11 @@ class BucketStore(InstanceStore):
         Raises:
             Refused: the bucket or the disk is full, away or broken (0xA700).
         """
-        place = self.folder / header.study_instance_uid / header.series_instance_uid / f"{header.sop_instance_uid}.dcm"
         try:
             size = path.stat().st_size
-            kept = self._files.add(path, place)
+            kept = self._files.add(path, self.folder / relative_path(header))
         except OSError as error:
-            raise Refused(Reason.STORE_FAILED, f"store cannot be written: {error.strerror}") from error
+            raise cannot_be_written(error) from error
         return str(kept.relative_to(self.folder)), size
 
     def discard(self, relative: str) -> None:

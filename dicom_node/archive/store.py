@@ -36,7 +36,7 @@ class InstanceStore:
         Raises:
             Refused: the disk is full, read-only or broken (0xA700).
         """
-        relative = Path(header.study_instance_uid, header.series_instance_uid, f"{header.sop_instance_uid}.dcm")
+        relative = relative_path(header)
         target = self.folder / relative
         try:
             _make_durable_folder(target.parent)
@@ -48,7 +48,7 @@ class InstanceStore:
                 path.replace(target)
             _sync_folder(target.parent)
         except OSError as error:
-            raise Refused(Reason.STORE_FAILED, f"store cannot be written: {error.strerror}") from error
+            raise cannot_be_written(error) from error
         return str(relative), size
 
     def discard(self, relative: str) -> None:
@@ -74,6 +74,16 @@ class InstanceStore:
         if removed:
             log.info("removed %d unfinished files from %s", removed, self._incoming)
         return removed
+
+
+def relative_path(header: InstanceHeader) -> Path:
+    """Where an instance lies in the folder of a store."""
+    return Path(header.study_instance_uid, header.series_instance_uid, f"{header.sop_instance_uid}.dcm")
+
+
+def cannot_be_written(error: OSError) -> Refused:
+    """What the sender is told when an instance cannot be kept."""
+    return Refused(Reason.STORE_FAILED, f"store cannot be written: {error.strerror}")
 
 
 def _has_owner(path: Path) -> bool:

@@ -110,6 +110,7 @@ def test_studies_wait_for_a_node_that_is_down(node: ListeningNode, orthanc: Rout
     node.stop()
     studies = [tiny_study() for _ in range(3)]
     identifiers = [orthanc.upload(study) for study in studies]
+    wait_until(lambda: all(map(orthanc.state, identifiers)), lambda: "not every study was noticed")
     wait_until(lambda: max(map(orthanc.attempts, identifiers)) >= 2, lambda: "nothing was tried twice")
     assert {orthanc.state(identifier) for identifier in identifiers} <= {"waiting", "sending"}
 

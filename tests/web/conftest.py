@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import uvicorn
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -37,8 +40,11 @@ from dicom_node.database import (
 from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState
 from dicom_node.receive.refusal import Reason
 from dicom_node.web import create_app
+from dicom_node.web.server import Server
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from dicom_node.inference.models import Models
 
 STUDY = "1.2.3"
@@ -47,6 +53,16 @@ ANALYSIS = "analysis-1"
 CAPTURE = "2.25.1"
 REPORT = "2.25.2"
 MODEL = "tiny"
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @dataclass
@@ -290,3 +306,27 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> None:
 def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Argon2 at its least cost: the tests are not about its strength."""
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@pytest.fixture
+def server(app: FastAPI, free_port: int) -> Iterator[uvicorn.Server]:
+    settings = uvicorn.Config(app, port=free_port, log_level="warning", lifespan="off")
+    running = Server(settings, app.state.changes)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield running
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} is missing")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()

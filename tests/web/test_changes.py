@@ -23,7 +23,6 @@ from dicom_node.domain import StudyState
 from dicom_node.web import changes
 from dicom_node.web.routes import changes as route
 from tests.web.conftest import STUDY, Records
-from tests.web.test_live_page import server  # noqa: F401 - a fixture
 
 _WRITES = """
 import sys
@@ -38,7 +37,7 @@ _browser = httpx.Client(timeout=15, limits=httpx.Limits(max_connections=100), tr
 
 
 @contextmanager
-def _stream(server: uvicorn.Server, client: TestClient, **headers: str) -> Iterator[Lines]:  # noqa: F811
+def _stream(server: uvicorn.Server, client: TestClient, **headers: str) -> Iterator[Lines]:
     port = server.config.port
     cookie = f"dicom-node-{port}={client.cookies['dicom-node-0']}"
     headers = {"Cookie": cookie, "HX-Request": "true"} | {
@@ -62,7 +61,7 @@ def _settle(lines: Lines) -> None:
 
 
 def test_what_another_process_writes_is_told_within_a_second(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     database: Database,
 ) -> None:
@@ -77,7 +76,7 @@ def test_what_another_process_writes_is_told_within_a_second(
 
 
 def test_what_is_written_without_pause_is_told_at_intervals(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     records: Records,
 ) -> None:
@@ -101,7 +100,7 @@ def test_what_is_written_without_pause_is_told_at_intervals(
 
 
 def test_many_pages_ask_one_question_and_all_are_told(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     database: Database,
     records: Records,
@@ -125,7 +124,7 @@ def test_many_pages_ask_one_question_and_all_are_told(
 
 
 def test_page_that_comes_back_is_told_what_it_missed(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     records: Records,
 ) -> None:
@@ -138,7 +137,7 @@ def test_page_that_comes_back_is_told_what_it_missed(
 
 
 def test_progress_of_a_training_is_a_change(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     app: FastAPI,
 ) -> None:
@@ -153,7 +152,7 @@ def test_progress_of_a_training_is_a_change(
 
 
 def test_stream_ends_by_itself_and_an_ended_session_gets_no_other(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -178,7 +177,7 @@ def test_nobody_listens_without_having_logged_in(anonymous: TestClient) -> None:
 
 
 def test_process_ends_although_pages_are_open(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
 ) -> None:
     with _stream(server, viewer) as lines:
@@ -193,7 +192,7 @@ def test_process_ends_although_pages_are_open(
 
 
 def test_stream_says_nothing_of_what_was_written(
-    server: uvicorn.Server,  # noqa: F811
+    server: uvicorn.Server,
     viewer: TestClient,
     records: Records,
 ) -> None:

@@ -25,7 +25,7 @@ from tests.inference.bundles import MANIFEST, TORCH, write_bundle
 from tests.test_retraining import TRAIN_JSON
 from tests.training.images import write_classes, write_image
 from tests.web.conftest import STUDY, Records, log_in
-from tests.web.test_live_page import browser, faults, server  # noqa: F401 - fixtures
+from tests.web.test_live_page import faults
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -49,7 +49,7 @@ def app(config: Config, database: Database) -> FastAPI:
 
 
 @pytest.fixture
-def admin_page(browser: Browser, server: uvicorn.Server, app: FastAPI) -> Iterator[Page]:  # noqa: F811
+def admin_page(browser: Browser, server: uvicorn.Server, app: FastAPI) -> Iterator[Page]:
     address = f"http://127.0.0.1:{server.config.port}"
     opened = browser.new_page(base_url=address)
     token = log_in(app, Role.ADMIN).cookies["dicom-node-0"]
