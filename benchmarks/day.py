@@ -20,11 +20,11 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from benchmarks.report import Figure, Report
+from benchmarks.storage_scps import PlainPynetdicom, Storescp, destination
 from benchmarks.studies import Modality, renamed
 from benchmarks.study import wait_for_worker
 from dicom_node.config import load_config
 from dicom_node.demo import phantoms
-from dicom_node.demo.archives import StorageArchive
 from dicom_node.demo.node import Node
 from dicom_node.imaging.stacks import read_stacks
 from dicom_node.inference.models import Models
@@ -70,10 +70,10 @@ def run(arguments: argparse.Namespace) -> Report:
         _Kind("CT", "kidney_ct", phantoms.abdomen_ct(slices=arguments.slices, size=arguments.slice_pixels)),
     )
     settings = {"worker": {"concurrent_studies": arguments.concurrent_studies}}
-    with tempfile.TemporaryDirectory() as name, StorageArchive() as archive:
+    with tempfile.TemporaryDirectory() as name, destination(Path(name, "archive")) as archive:
         folder = Path(name)
-        destination = archive.ae_title, archive.dicom_port
-        with Node(folder / "node", destination, quiet_seconds=QUIET_SECONDS, settings=settings) as node:
+        address = archive.ae_title, archive.port
+        with Node(folder / "node", address, quiet_seconds=QUIET_SECONDS, settings=settings) as node:
             wait_for_worker(node)
             pure = _pure_rate(load_models(load_config(folder / "node" / "node.yaml")), kinds, folder)
             day = Day(node, folder / "node" / "data" / "node.sqlite", kinds, archive)
@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> Report:
             else:
                 report.rows += day.rising(arguments.first_load, arguments.rise, arguments.seconds, pure)
     report.notes += [
-        f"The models alone, images decoded, read {pure:.2f} such studies a second. Senders and archive run on the same "
-        "machine.",
+        f"The models alone, images decoded, read {pure:.2f} such studies a second. Senders and archive "
+        f"({archive.process.name}) run on the same machine.",
         f"{URGENT_SHARE:.0%} of the studies are urgent (Requested Procedure Priority STAT). Of a wait, "
         f"{QUIET_SECONDS:g} s are the quiet period.",
     ]
@@ -111,7 +111,7 @@ def _pure_rate(models: Models, kinds: Sequence[_Kind], folder: Path) -> float:
 class Day:
     """Sends studies to a node and looks at its rows."""
 
-    def __init__(self, node: Node, database: Path, kinds: Sequence[_Kind], archive: StorageArchive) -> None:
+    def __init__(self, node: Node, database: Path, kinds: Sequence[_Kind], archive: Storescp | PlainPynetdicom) -> None:
         self._node, self._database, self._kinds, self._archive = node, database, kinds, archive
         self._random = random.Random(1)  # noqa: S311 - arrivals, the same in every run
         self.sent = 0

@@ -139,32 +139,43 @@ class BucketReceiver(NodeReceiver):
         return min(super().held(), len(self._server.objects()))
 
 
-class Storescp(_Program):
+class _InFolder(_Program):
+    """A storage SCP that writes files into a folder and does nothing else."""
+
+    def __init__(
+        self, name: str, ae_title: str, command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._store = folder / "store"
+        self._store.mkdir()
+        super().__init__(name, ae_title, command, folder, environment)
+
+    def held(self) -> int:
+        """Files."""
+        return sum(path.is_file() for path in self._store.iterdir())
+
+    def forget(self) -> None:
+        """Delete what was received: the captures of a long day fill a disk."""
+        for path in self._store.iterdir():
+            path.unlink()
+
+
+class Storescp(_InFolder):
     """DCMTK's storescp, which writes files and neither syncs nor indexes them; a process an association."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self._store = free_port(), folder / "store"
-        self._store.mkdir()
-        options = ["--fork", "--prefer-uncompr", "--max-pdu", "131072", "--output-directory", str(self._store)]
+        self.port = free_port()
+        options = ["--fork", "--prefer-uncompr", "--max-pdu", "131072", "--output-directory", str(folder / "store")]
         super().__init__("storescp", "STORESCP", ["storescp", *options, str(self.port)], folder, NAGLE_OFF)
 
-    def held(self) -> int:
-        """Files."""
-        return sum(path.is_file() for path in self._store.iterdir())
 
-
-class PlainPynetdicom(_Program):
+class PlainPynetdicom(_InFolder):
     """The storage SCP of pynetdicom's documentation (``benchmarks/plain_pynetdicom.py``): files, no sync, no index."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self._store = free_port(), folder / "store"
-        self._store.mkdir()
-        command = [sys.executable, "-m", "benchmarks.plain_pynetdicom", str(self.port), str(self._store)]
+        self.port = free_port()
+        command = [sys.executable, "-m", "benchmarks.plain_pynetdicom", str(self.port), str(folder / "store")]
         super().__init__("pynetdicom", "PLAIN", command, folder)
-
-    def held(self) -> int:
-        """Files."""
-        return sum(path.is_file() for path in self._store.iterdir())
 
 
 class OrthancScp(Orthanc):
@@ -179,6 +190,11 @@ class OrthancScp(Orthanc):
     def held(self) -> int:
         """Instances in its index."""
         return int(httpx.get(f"{self.url}/statistics", timeout=30.0).raise_for_status().json()["CountInstances"])
+
+
+def destination(folder: Path) -> Storescp | PlainPynetdicom:
+    """What takes a node's results and costs least beside it."""
+    return Storescp(folder) if shutil.which("storescp") else PlainPynetdicom(folder)
 
 
 def _listeners_reach(number: int, port: int) -> bool:

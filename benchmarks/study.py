@@ -1,8 +1,13 @@
-"""From the last image acknowledged to report and capture stored at the destination, against the model alone."""
+"""From the last image acknowledged to report and capture stored at the destination, against the model alone.
+
+A study counts as through once the node has written down that its destination acknowledged both objects.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sqlite3
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,11 +20,11 @@ from pydicom.dataset import Dataset
 
 from benchmarks.machine import first_line
 from benchmarks.report import Report
-from benchmarks.storage_scps import NAGLE_OFF, missing
+from benchmarks.storage_scps import NAGLE_OFF, OrthancScp, StorageScp, destination, missing
 from benchmarks.studies import Modality, read_study, renamed
 from dicom_node.config import load_config
 from dicom_node.demo import phantoms
-from dicom_node.demo.archives import Archive, Orthanc, StorageArchive
+from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.node import Node
 from dicom_node.imaging.stacks import read_stacks
 from dicom_node.inference.models import Models
@@ -42,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Report:
     """Send one study at a time to a whole node with its own models; a router's release stands for the quiet period."""
     report = Report("Last image acknowledged to SR and SC stored at the destination; released at once, no quiet period")
-    report.notes += missing("Orthanc")
+    report.notes += missing("storescp", "Orthanc")
     report.notes += [f"Orthanc: {version}" for version in [first_line(["Orthanc", "--version"])] if version]
     studies = {
         "radiograph": phantoms.chest_radiograph(size=2048),
@@ -50,16 +55,16 @@ def run(arguments: argparse.Namespace) -> Report:
         "abdominal CT": phantoms.abdomen_ct(slices=arguments.slices, size=512),
     }
     with tempfile.TemporaryDirectory() as folder:
-        archives: list[Archive] = [StorageArchive()]
+        scps: list[StorageScp] = [destination(Path(folder, "files"))]
         if Orthanc.is_installed():
-            archives.append(Orthanc(Path(folder, "orthanc"), {}, environment=NAGLE_OFF))
-        for archive in archives:
-            own = Path(folder, archive.name.replace(" ", "-"))
-            with archive, Node(own / "node", (archive.ae_title, archive.dicom_port), quiet_seconds=600.0) as node:
+            scps.append(OrthancScp(Path(folder, "orthanc"), nagle=False))
+        for scp in scps:
+            own = Path(folder, scp.process.name)
+            with scp, Node(own / "node", (scp.ae_title, scp.port), quiet_seconds=600.0) as node:
                 wait_for_worker(node)
                 models = load_models(load_config(own / "node" / "node.yaml"))
                 for name, study in studies.items():
-                    report.rows.append(_row(name, study, arguments.rounds, node, archive, models, own))
+                    report.rows.append(_row(name, study, arguments.rounds, node, scp, models, own))
     report.notes.append(
         "Decoding and model are measured beside it, in the same run, on the same images from their own files: "
         "imaging.read_stacks and ModelReader.read, heat maps included."
@@ -74,11 +79,11 @@ def wait_for_worker(node: Node) -> None:
 
 
 def _row(
-    name: str, study: Sequence[Dataset], rounds: int, node: Node, archive: Archive, models: Models, own: Path
+    name: str, study: Sequence[Dataset], rounds: int, node: Node, scp: StorageScp, models: Models, own: Path
 ) -> dict[str, str | int | float | None]:
     whole, decoding, reading = [], [], []
     for number in range(rounds + 1):
-        seconds = _through_the_node(renamed(study), node, archive)
+        seconds = _through_the_node(renamed(study), node, scp)
         alone = _alone(renamed(study), MODELS[name], models, own / f"{name}-{number}")
         if number:
             whole.append(seconds)
@@ -88,7 +93,7 @@ def _row(
     return {
         "study": name,
         "images": len(study),
-        "destination": archive.name,
+        "destination": scp.process.name,
         "seconds": total,
         "min": min(whole),
         "max": max(whole),
@@ -99,15 +104,22 @@ def _row(
     }
 
 
-def _through_the_node(study: Sequence[Dataset], node: Node, archive: Archive) -> float:
+def _through_the_node(study: Sequence[Dataset], node: Node, scp: StorageScp) -> float:
+    """Seconds until the node knows that the destination has acknowledged everything."""
+    held = scp.held()
     acknowledged = Modality(node.dicom_port).send(study)
     uid = study[0].StudyInstanceUID
     httpx.post(f"{node.url}/api/studies/{uid}/complete", headers=node.headers, timeout=30.0).raise_for_status()
-    while len(archive.objects(uid)) < OBJECTS:
-        if time.perf_counter() - acknowledged > _PATIENCE_SECONDS:
-            raise RuntimeError(f"no results: {node.state(uid)}")
-        time.sleep(0.005)
-    return time.perf_counter() - acknowledged
+    with contextlib.closing(sqlite3.connect(node.folder / "data" / "node.sqlite", timeout=30.0)) as database:
+        state = "SELECT 1 FROM studies WHERE study_instance_uid = ? AND state = 'delivered'"
+        while database.execute(state, [uid]).fetchone() is None:
+            if time.perf_counter() - acknowledged > _PATIENCE_SECONDS:
+                raise RuntimeError(f"no results: {node.state(uid)}")
+            time.sleep(0.005)
+    seconds = time.perf_counter() - acknowledged
+    if scp.held() != held + OBJECTS:
+        raise RuntimeError(f"{scp.process.name} holds {scp.held() - held} objects of a study, not {OBJECTS}")
+    return seconds
 
 
 def _alone(study: Sequence[Dataset], model: str, models: Models, folder: Path) -> tuple[float, float]:

@@ -165,10 +165,6 @@ class StorageArchive:
         """Every object of the study, as it was received."""
         return [stored for stored in list(self._objects.values()) if stored.StudyInstanceUID == study_instance_uid]
 
-    def forget(self) -> None:
-        """Drop what was received: thousands of captures are more than a machine's memory."""
-        self._objects.clear()
-
     def _store(self, event: evt.Event) -> int:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
