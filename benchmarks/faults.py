@@ -25,11 +25,12 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 
 from benchmarks.report import Report
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, DeliveryRow, InstanceRow, ResultRow, SeriesRow, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.demo.node import Node
 from dicom_node.demo.phantoms import abdomen_ct
 from dicom_node.demo.processes import answers, free_port
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.tables import AnalysisRow, DeliveryRow, InstanceRow, ResultRow, SeriesRow, StudyRow
 from dicom_node.transport import associate
 from dicom_node.web.actions import Action, NotPossible, Request, UnknownStudy, act
 

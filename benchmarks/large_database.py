@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.database import (
+from dicom_node.database import Database
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
+from dicom_node.tables import (
     AnalysisRow,
     Base,
-    Database,
     DecisionRow,
     DeliveryRow,
     EventRow,
@@ -25,7 +26,6 @@ from dicom_node.database import (
     StudyRow,
     VerdictRow,
 )
-from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
 
 STUDIES_A_DAY = 1000
 HELD_DAYS = 7

@@ -17,9 +17,10 @@ import yaml
 
 from benchmarks.s3_server import S3Server
 from dicom_node.config import load_config
-from dicom_node.database import Database, InstanceRow
+from dicom_node.database import Database
 from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.processes import Process, free_port
+from dicom_node.tables import InstanceRow
 
 READY_SECONDS = 60.0
 NAGLE_OFF = {**os.environ, "TCP_NODELAY": "1"}

@@ -31,11 +31,12 @@ from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config, load_config
-from dicom_node.database import Database, WorkerRow
+from dicom_node.database import Database
 from dicom_node.demo.phantoms import chest_ct
 from dicom_node.demo.processes import Process, free_port
 from dicom_node.domain import Association
 from dicom_node.liveness import SILENT_SECONDS
+from dicom_node.tables import WorkerRow
 
 _START_SECONDS = 120.0
 _OBJECTS = 2

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dicom_node.bucket import Bucket
 from dicom_node.cached_files import InBucket
 from dicom_node.config import Config, ConfigurationError, StoreSection
-from dicom_node.database import Database, NewerDatabase
+from dicom_node.database import Database
 from dicom_node.deliver.sender import Sender
 from dicom_node.deliver.stow import StowSender
 from dicom_node.disk import disk_space
@@ -23,6 +23,7 @@ from dicom_node.inference.definition import BundleError
 from dicom_node.inference.discovery import check_bundle
 from dicom_node.inference.models import Models
 from dicom_node.inference.pinning import bundle_digest
+from dicom_node.migrations import NewerDatabase
 from dicom_node.tls import receiver_context
 
 

@@ -50,8 +50,8 @@ def _run_with_models(run: Callable[[Config], None], config: Path | None) -> None
 
 
 def _run(run: Callable[[Config], None], config: Path | None) -> None:
-    from dicom_node.database import NewerDatabase
     from dicom_node.logs import configure_logging
+    from dicom_node.migrations import NewerDatabase
 
     settings = read_config(config)
     configure_logging(settings.node.log_level, settings.node.log_format)
@@ -70,8 +70,9 @@ def _greet(settings: Config) -> None:
     import sqlalchemy as sa
 
     from dicom_node.access.first_start import first_administrator
-    from dicom_node.database import Database, NewerDatabase
+    from dicom_node.database import Database
     from dicom_node.logs import configure_logging
+    from dicom_node.migrations import NewerDatabase
     from dicom_node.passing import in_words
     from dicom_node.supervisor import stop_event
 

@@ -10,13 +10,14 @@ from datetime import timedelta
 from dbos import DBOS, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
 
 from dicom_node.config import Config
-from dicom_node.database import CommitmentRequestRow, Database, now
+from dicom_node.database import Database, now
 from dicom_node.deliver import commitment
 from dicom_node.deliver.commitment import CommitmentTable
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender
 from dicom_node.passing import patiently, taken_up_again
 from dicom_node.stored_files import StoredFiles
+from dicom_node.tables import CommitmentRequestRow
 
 _ANSWER_FOR = timedelta(days=1)
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
-from dicom_node.database import AnalysisRow, Database
+from dicom_node.database import Database
+from dicom_node.tables import AnalysisRow
 
 _MOST_INTERRUPTIONS = 3
 

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, InstanceRow, ResultRow, StudyRow
+from dicom_node.database import Database
 from dicom_node.stored_files import StoredFiles
+from dicom_node.tables import AnalysisRow, InstanceRow, ResultRow, StudyRow
 
 log = logging.getLogger(__name__)
 

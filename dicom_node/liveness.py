@@ -23,9 +23,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node import __version__
-from dicom_node.database import Database, WorkerRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Gpu
 from dicom_node.periodic import Periodic
+from dicom_node.tables import WorkerRow
 
 log = logging.getLogger(__name__)
 

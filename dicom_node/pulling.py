@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSConfiguredInstance, Queue, SetEnqueueOptions, SetWorkflowID
 
 from dicom_node.config import Config, FetchRule
-from dicom_node.database import Database, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.fetch.query import last_tick, rule_queries
 from dicom_node.fetch.retrieve import FetchError, Retriever
 from dicom_node.passing import patiently
+from dicom_node.tables import StudyRow
 
 log = logging.getLogger(__name__)
 

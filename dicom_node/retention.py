@@ -19,22 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
-from dicom_node.database import (
-    AnalysisRow,
-    Database,
-    DeliveryRow,
-    EventRow,
-    InstanceRow,
-    RefusalRow,
-    ResultRow,
-    StudyRow,
-    now,
-)
+from dicom_node.database import Database, now
 from dicom_node.disk import disk_space
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.leftovers import remove_leftovers
 from dicom_node.periodic import Periodic
 from dicom_node.stored_files import StoredFiles
+from dicom_node.tables import AnalysisRow, DeliveryRow, EventRow, InstanceRow, RefusalRow, ResultRow, StudyRow
 
 log = logging.getLogger(__name__)
 

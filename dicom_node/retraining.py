@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dbos import DBOS, DBOSConfiguredInstance, Queue, SetWorkflowID
 
 from dicom_node.config import Config
-from dicom_node.database import Database, LabelledDataRow, ModelSettingRow, ModelVersionRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import VersionState
 from dicom_node.inference.definition import WEIGHTS_FILE, BundleError, weights_digest
 from dicom_node.lifecycle.decisions import record_change
@@ -25,6 +25,7 @@ from dicom_node.lifecycle.versions import (
     requested_versions,
 )
 from dicom_node.passing import patiently
+from dicom_node.tables import LabelledDataRow, ModelSettingRow, ModelVersionRow
 
 log = logging.getLogger(__name__)
 

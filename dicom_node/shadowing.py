@@ -11,7 +11,7 @@ from dbos import DBOS, DBOSConfiguredInstance, Queue, SetWorkflowID
 
 from dicom_node.archive.archive import load_study
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, FindingRow, ShadowFindingRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import NotApplicable, Reading
 from dicom_node.imaging.errors import UnreadableImage
 from dicom_node.imaging.stacks import read_stacks
@@ -19,6 +19,7 @@ from dicom_node.inference.models import Models
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.passing import patiently
 from dicom_node.stored_files import NotStored, StoredFiles
+from dicom_node.tables import AnalysisRow, FindingRow, ShadowFindingRow
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from dicom_node.archive.archive import first_instances
 from dicom_node.commitment import CommitmentWorkflow
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.part10 import UnreadableHeader, read_header
 from dicom_node.periodic import Periodic
 from dicom_node.pulling import FetchWorkflow
@@ -26,6 +26,7 @@ from dicom_node.studies import analyses
 from dicom_node.studies.analyses import UnfinishedStudy
 from dicom_node.studies.completeness import WaitingStudy, complete_because, waiting_studies
 from dicom_node.studies.urgency import urgent_because
+from dicom_node.tables import AnalysisRow, StudyRow
 from dicom_node.workflow import ANALYSE_QUEUE, RECOVERY_ATTEMPTS
 
 log = logging.getLogger(__name__)

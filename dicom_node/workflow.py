@@ -25,7 +25,7 @@ from dicom_node.archive.archive import load_study
 from dicom_node.audit.message import AuditedStudy
 from dicom_node.audit.transfers import Transfers
 from dicom_node.config import Config, Peer
-from dicom_node.database import AnalysisRow, Database, ResultRow, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.deliver import ledger
 from dicom_node.deliver.outcome import retry_delay
 from dicom_node.deliver.sender import Sender, UnreadableFile
@@ -57,6 +57,7 @@ from dicom_node.studies import analyses
 from dicom_node.studies.headers import SeriesHeaders, read_series_headers
 from dicom_node.studies.selection import select_series
 from dicom_node.studies.size import decoded_megabytes
+from dicom_node.tables import AnalysisRow, ResultRow, StudyRow
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,10 @@ from dicom_node.archive.store import InstanceStore
 from dicom_node.audit.trail import AuditTrail
 from dicom_node.audit.transfers import Transfers
 from dicom_node.config import Config
-from dicom_node.database import Database, InstanceRow
+from dicom_node.database import Database
 from dicom_node.demo.processes import free_port
 from dicom_node.receive.receiver import Receiver
+from dicom_node.tables import InstanceRow
 
 
 def ct_image(study: str = "1.2.3", size: int = 256) -> Dataset:

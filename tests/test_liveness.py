@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from dicom_node import liveness
-from dicom_node.database import Database, WorkerRow
+from dicom_node.database import Database
 from dicom_node.domain import Gpu
 from dicom_node.liveness import (
     BEAT_SECONDS,
@@ -23,6 +23,7 @@ from dicom_node.liveness import (
     known_workers,
     silent,
 )
+from dicom_node.tables import WorkerRow
 
 NOW = datetime(2025, 11, 20, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=SILENT_SECONDS)

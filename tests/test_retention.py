@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from pydicom import Dataset
 
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, DeliveryRow, EventRow, InstanceRow, RefusalRow, ResultRow, StudyRow, now
+from dicom_node.database import now
 from dicom_node.domain import Association, DeliveryState, ResultKind, StudyState
 from dicom_node.receive.refusal import Refused
 from dicom_node.retention import Retention
 from dicom_node.stored_files import InFolder
+from dicom_node.tables import AnalysisRow, DeliveryRow, EventRow, InstanceRow, RefusalRow, ResultRow, StudyRow
 from tests.receiving_node import ReceivingNode, ct_image
 from tests.stand_ins import folder_files
 

@@ -15,7 +15,7 @@ from dbos._dbos import _get_or_create_dbos_registry
 
 from dicom_node import retraining
 from dicom_node.config import Config
-from dicom_node.database import Database, LabelledDataRow, ModelVersionRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import VersionState
 from dicom_node.inference.models import Models
 from dicom_node.lifecycle.decisions import NotPossible, put_to_use
@@ -23,6 +23,7 @@ from dicom_node.lifecycle.labelled import NotTaken, add_labelled_data, keep_uplo
 from dicom_node.lifecycle.trainer import Stopped, TrainingFailed
 from dicom_node.lifecycle.versions import OPEN, VersionFolders, cancel_version, read_progress, request_version
 from dicom_node.lifecycle.watcher import ModelWatcher
+from dicom_node.tables import LabelledDataRow, ModelVersionRow
 from dicom_node.worker import Worker
 from tests.faults.mortal_worker import mortal_worker
 from tests.inference.bundles import MANIFEST, TORCH, write_bundle

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.database import ModelInputRow, ModelVersionRow, ShadowFindingRow, now
+from dicom_node.database import now
 from dicom_node.domain import Evaluation, StudyState, VersionState
 from dicom_node.inference.models import ShadowReader
+from dicom_node.tables import ModelInputRow, ModelVersionRow, ShadowFindingRow
 from dicom_node.web.queries.models import ShadowComparison, shadow_comparison
 from tests.stand_ins import StandInModels, StandInReader, crash
 from tests.storage_scp import ProgrammableStorage

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.database import AnalysisRow, DeliveryRow, EventRow, FindingRow, ResultRow, now
+from dicom_node.database import now
 from dicom_node.demo.processes import free_port
 from dicom_node.domain import DeliveryState, ModelIdentity, StudyState
+from dicom_node.tables import AnalysisRow, DeliveryRow, EventRow, FindingRow, ResultRow
 from dicom_node.web.actions import Action, Request, Taken, act
 from tests.stand_ins import StandInReader, crash
 from tests.storage_scp import ProgrammableStorage

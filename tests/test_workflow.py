@@ -18,8 +18,9 @@ from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.store import InstanceStore
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, DecisionRow, DeliveryRow, FindingRow, ResultRow, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import MANUFACTURER, Association, DeliveryState, StudyState
+from dicom_node.tables import AnalysisRow, DecisionRow, DeliveryRow, FindingRow, ResultRow, StudyRow
 from dicom_node.worker import Worker
 from tests.stand_ins import StandInModels, StandInReader, crash, refuse
 from tests.storage_scp import ProgrammableStorage

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.access.secret import derived_secret, node_secret
-from dicom_node.database import ApiKeyRow, Database, NonceRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role
+from dicom_node.tables import ApiKeyRow, NonceRow
 
 PREFIX = "dnk"
 _SIGNING = "request signing"

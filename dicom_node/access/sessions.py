@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from dicom_node.database import Database, SessionRow, UserRow
+from dicom_node.database import Database
 from dicom_node.domain import Role
+from dicom_node.tables import SessionRow, UserRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.access.passwords import hash_password, is_password, random_password
-from dicom_node.database import Database, SessionRow, UserRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role
+from dicom_node.tables import SessionRow, UserRow
 
 FIRST_ADMINISTRATOR = "admin"
 SIGN_ON_PREFIX = "oidc:"

@@ -14,9 +14,10 @@ from dicom_node.archive.store import InstanceStore
 from dicom_node.audit.message import AuditedStudy
 from dicom_node.cached_files import InBucket, open_files
 from dicom_node.config import Config
-from dicom_node.database import Database, InstanceRow, SeriesRow
+from dicom_node.database import Database
 from dicom_node.domain import Association, Instance, Series, Study
 from dicom_node.receive.refusal import Reason, Refused
+from dicom_node.tables import InstanceRow, SeriesRow
 
 
 class Archive:

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import configure_mappers
 
 from dicom_node.archive.header import InstanceHeader
-from dicom_node.database import Database, EventRow, InstanceRow, SeriesRow, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Association, StudyState
 from dicom_node.passing import in_words, passes
 from dicom_node.receive.refusal import Reason, Refused
+from dicom_node.tables import EventRow, InstanceRow, SeriesRow, StudyRow
 
 log = logging.getLogger(__name__)
 

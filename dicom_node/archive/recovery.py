@@ -17,9 +17,10 @@ from pydicom.filereader import read_file_meta_info
 from dicom_node.archive.header import read_header
 from dicom_node.archive.index import IndexEntry, InstanceIndex
 from dicom_node.config import Config
-from dicom_node.database import Database, InstanceRow
+from dicom_node.database import Database
 from dicom_node.domain import Association
 from dicom_node.receive.refusal import Reason, Refused
+from dicom_node.tables import InstanceRow
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.database import Database, RefusalRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Association
 from dicom_node.receive.refusal import Reason
+from dicom_node.tables import RefusalRow
 
 log = logging.getLogger(__name__)
 

@@ -13,19 +13,12 @@ from pydicom.uid import generate_uid
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config
-from dicom_node.database import (
-    AnalysisRow,
-    CommitmentRequestRow,
-    Database,
-    DeliveryRow,
-    InstanceRow,
-    ResultRow,
-    now,
-)
+from dicom_node.database import Database, now
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.receive.commitment import NO_SUCH_INSTANCE, PROCESSING_FAILURE, UnknownPeer
 from dicom_node.stored_files import StoredFiles
 from dicom_node.studies import analyses
+from dicom_node.tables import AnalysisRow, CommitmentRequestRow, DeliveryRow, InstanceRow, ResultRow
 
 _FAILURES = {
     PROCESSING_FAILURE: "processing failure",

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Peer
-from dicom_node.database import DeliveryRow, ResultRow
 from dicom_node.domain import DeliveryAttempt, DeliveryState, ResultObject
 from dicom_node.results.options import options_for
+from dicom_node.tables import DeliveryRow, ResultRow
 
 UNFINISHED = (DeliveryState.PENDING, DeliveryState.RETRYING)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import ModelChangeRow, ModelSettingRow, ModelVersionRow, now
+from dicom_node.database import now
 from dicom_node.domain import VersionState
 from dicom_node.inference.deployment import Deployment, Shadow
 from dicom_node.manifest import BundleManifest
+from dicom_node.tables import ModelChangeRow, ModelSettingRow, ModelVersionRow
 
 INSTALLED = 0
 """Stands for the version that was installed with the node, where a version is named by its number."""

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from scipy.stats import binomtest
 from sqlalchemy.orm import Session
 
-from dicom_node.database import AnalysisRow, FindingRow, VerdictRow, now
+from dicom_node.database import now
 from dicom_node.domain import Evaluation
+from dicom_node.tables import AnalysisRow, FindingRow, VerdictRow
 
 
 class UnknownFinding(Exception):

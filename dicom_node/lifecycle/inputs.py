@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydicom import Dataset
 from sqlalchemy.orm import Session
 
-from dicom_node.database import ModelInputRow, now
+from dicom_node.database import now
 from dicom_node.domain import ImageStack, Reading
 from dicom_node.inference.preprocessing import apply_window
 from dicom_node.lifecycle.drift import (
@@ -27,6 +27,7 @@ from dicom_node.lifecycle.drift import (
 )
 from dicom_node.manifest import ImageKind
 from dicom_node.studies.attributes import attribute
+from dicom_node.tables import ModelInputRow
 
 REFERENCE_FILE = Path("docs/reference.json")
 """Where a bundle keeps how its training images are spread."""

@@ -17,10 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import LabelledDataRow, ModelVersionRow, now
+from dicom_node.database import now
 from dicom_node.lifecycle.decisions import NotPossible, record_change
 from dicom_node.lifecycle.trainer import TrainingFailed, run_training
 from dicom_node.lifecycle.versions import OPEN
+from dicom_node.tables import LabelledDataRow, ModelVersionRow
 
 MOST_FILES = 20_000
 MOST_MEGABYTES = 4096

@@ -13,10 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import LabelledDataRow, ModelSettingRow, ModelVersionRow, now
+from dicom_node.database import now
 from dicom_node.domain import VersionState
 from dicom_node.inference.definition import METADATA_FILE, WEIGHTS_FILE
 from dicom_node.lifecycle.decisions import INSTALLED, NotPossible, record_change, version_bundle
+from dicom_node.tables import LabelledDataRow, ModelSettingRow, ModelVersionRow
 
 TRAINING_FILE = Path("configs/train.json")
 OPEN = (VersionState.REQUESTED, VersionState.TRAINING)

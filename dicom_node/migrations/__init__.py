@@ -1,7 +1,7 @@
 """Brings the domain tables of an earlier release up to date: forward only, at the start of any process.
 
 One script a change lies in ``versions/``. ``CONTRIBUTING.md`` says how one is made; a test holds the migrated
-schema against the models in ``database.py``, so that none is forgotten.
+schema against the models in ``tables.py``, so that none is forgotten.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from dicom_node.database import NewerDatabase
-
 log = logging.getLogger(__name__)
 
 _FIRST_REVISION = "0001"
 _POSTGRESQL_LOCK = 0x0D1C0
 """Key of the advisory lock under which one process at a time migrates."""
+
+
+class NewerDatabase(Exception):
+    """The tables are of a newer release of the node than this one; the text says what to do."""
 
 
 def bring_up_to_date(engine: sa.Engine) -> None:

@@ -9,7 +9,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
 from dicom_node.config import load_config
-from dicom_node.database import Base, Database
+from dicom_node.database import Database
+from dicom_node.tables import Base
 
 
 def _plain_type(kind: str, value: Any, _context: AutogenContext) -> str | Literal[False]:

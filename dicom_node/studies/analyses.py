@@ -9,16 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import (
-    AnalysisRow,
-    DecisionRow,
-    EventRow,
-    FindingRow,
-    InstanceRow,
-    ResultRow,
-    StudyRow,
-    now,
-)
+from dicom_node.database import now
 from dicom_node.domain import (
     AnalysisIdentity,
     ImageStack,
@@ -28,6 +19,7 @@ from dicom_node.domain import (
     SeriesDecision,
     StudyState,
 )
+from dicom_node.tables import AnalysisRow, DecisionRow, EventRow, FindingRow, InstanceRow, ResultRow, StudyRow
 
 ENDED = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.FAILED, StudyState.CANCELLED)
 

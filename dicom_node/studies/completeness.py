@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.config import CompletenessSection
-from dicom_node.database import SeriesRow, StudyRow
 from dicom_node.domain import StudyState
+from dicom_node.tables import SeriesRow, StudyRow
 
 
 @dataclass(frozen=True, slots=True)

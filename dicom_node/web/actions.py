@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config, Peer
-from dicom_node.database import AnalysisRow, Database, DeliveryRow, ResultRow, StudyRow
+from dicom_node.database import Database
 from dicom_node.deliver import ledger
 from dicom_node.domain import MANUFACTURER, DeliveryState, StudyState
 from dicom_node.results.identity import input_digest
 from dicom_node.studies import analyses
+from dicom_node.tables import AnalysisRow, DeliveryRow, ResultRow, StudyRow
 
 
 class Action(StrEnum):

@@ -13,9 +13,10 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.config import Config
-from dicom_node.database import Database, FindingRow, InstanceRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.liveness import known_workers
+from dicom_node.tables import FindingRow, InstanceRow
 from dicom_node.web.attention import PARKED_PERIOD, PERIOD
 from dicom_node.web.changes import STREAM
 from dicom_node.web.queries.overview import IN_PROGRESS, Overview, get_overview, last_deliveries

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from cachetools import TTLCache, cached
 
 from dicom_node.config import Config
-from dicom_node.database import Database, StudyRow
+from dicom_node.database import Database
 from dicom_node.disk import DiskSpace, disk_space
+from dicom_node.tables import StudyRow
 
 _LISTENS_SECONDS = 0.2
 

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from dicom_node.access.api_keys import ApiKeyError, ApiKeys
 from dicom_node.access.secret import SecretError, node_secret
-from dicom_node.database import Base, Database, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role
+from dicom_node.tables import Base
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from dicom_node.access.passwords import WeakPassword, random_password
 from dicom_node.access.sessions import Sessions, csrf_token, is_csrf_token
 from dicom_node.access.throttle import Throttle
 from dicom_node.access.users import UserError, Users
-from dicom_node.database import Database, SessionRow, UserRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role
+from dicom_node.tables import SessionRow, UserRow
 
 PASSWORD = "correct horse battery"
 

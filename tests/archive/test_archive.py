@@ -13,9 +13,10 @@ from pydicom.data import get_testdata_file
 
 from dicom_node.archive.archive import load_study
 from dicom_node.archive.header import read_header
-from dicom_node.database import InstanceRow, StudyRow, now
+from dicom_node.database import now
 from dicom_node.domain import MANUFACTURER, Association, StudyState
 from dicom_node.receive.refusal import Refused, StoreStatus
+from dicom_node.tables import InstanceRow, StudyRow
 
 from .conftest import ArchiveUnderTest, FileMaker
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from dicom_node.archive.recovery import index_again
 from dicom_node.config import Config
-from dicom_node.database import EventRow, InstanceRow, SeriesRow, StudyRow
 from dicom_node.domain import Association, StudyState
+from dicom_node.tables import EventRow, InstanceRow, SeriesRow, StudyRow
 
 from .conftest import ArchiveUnderTest, FileMaker
 

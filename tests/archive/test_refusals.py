@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from dicom_node.archive.refusals import RefusalTable
-from dicom_node.database import Database, RefusalRow
+from dicom_node.database import Database
 from dicom_node.domain import Association
 from dicom_node.receive.refusal import Reason
+from dicom_node.tables import RefusalRow
 
 CALLER = Association("CT1", "DICOMNODE", "192.0.2.7")
 

@@ -17,12 +17,12 @@ from dicom_node.archive.archive import Archive
 from dicom_node.archive.index import InstanceIndex
 from dicom_node.archive.refusals import RefusalTable
 from dicom_node.archive.store import InstanceStore
-from dicom_node.database import CommitmentRequestRow, DeliveryRow, StudyRow
 from dicom_node.deliver.commitment import CommitmentTable, references
 from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.processes import free_port
 from dicom_node.domain import DeliveryState, StudyState
 from dicom_node.receive.receiver import Receiver
+from dicom_node.tables import CommitmentRequestRow, DeliveryRow, StudyRow
 from dicom_node.transport import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
 from tests.storage_scp import ProgrammableStorage
 from tests.test_workflow import NodeUnderTest

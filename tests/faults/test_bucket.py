@@ -27,12 +27,13 @@ from dicom_node.archive.archive import open_archive
 from dicom_node.cached_files import open_files
 from dicom_node.check import check_node
 from dicom_node.config import Config, load_config
-from dicom_node.database import Database, InstanceRow, ResultRow, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.deliver.commitment import answer_for
 from dicom_node.demo.processes import Process, free_port, listens
 from dicom_node.domain import Association, Role, StudyState
 from dicom_node.leftovers import remove_leftovers
 from dicom_node.retention import Retention
+from dicom_node.tables import InstanceRow, ResultRow, StudyRow
 from dicom_node.web.app import create_app
 from tests.receiving_node import ct_image
 from tests.storage_scp import ProgrammableStorage
@@ -310,7 +311,7 @@ def test_what_a_removal_leaves_while_the_bucket_is_away_goes_later(
 
 
 def test_a_peer_is_told_what_the_bucket_holds(one_host: tuple[Config, Database], s3_server: S3Server) -> None:
-    from dicom_node.database import CommitmentRequestRow
+    from dicom_node.tables import CommitmentRequestRow
 
     config, database = one_host
     held, lost = ct_image("1.2.3", size=32), ct_image("1.2.3", size=32)

@@ -16,9 +16,9 @@ from pydicom import Dataset
 from dicom_node import database
 from dicom_node.access.users import Users
 from dicom_node.archive.refusals import RefusalTable
-from dicom_node.database import AnalysisRow, RefusalRow
 from dicom_node.domain import Association, Role, StudyState
 from dicom_node.receive.refusal import Reason
+from dicom_node.tables import AnalysisRow, RefusalRow
 from dicom_node.web.app import create_app
 from tests.receiving_node import ReceivingNode, ct_image
 from tests.storage_scp import ProgrammableStorage

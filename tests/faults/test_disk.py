@@ -23,8 +23,8 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from benchmarks.storage_scps import NodeReceiver
-from dicom_node.database import AnalysisRow, RefusalRow, ResultRow, StudyRow
 from dicom_node.domain import StudyState
+from dicom_node.tables import AnalysisRow, RefusalRow, ResultRow, StudyRow
 from tests.faults.conftest import read_only
 from tests.receiving_node import ReceivingNode, ct_image
 from tests.stand_ins import folder_files

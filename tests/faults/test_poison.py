@@ -14,11 +14,11 @@ import sqlalchemy as sa
 import yaml
 from pydicom.uid import generate_uid
 
-from dicom_node.database import AnalysisRow, StudyRow
 from dicom_node.demo.phantoms import chest_ct
 from dicom_node.domain import Association, StudyState
 from dicom_node.isolation import Isolation, TooOftenInterrupted
 from dicom_node.studies import analyses
+from dicom_node.tables import AnalysisRow, StudyRow
 from tests.receiving_node import ReceivingNode
 from tests.storage_scp import ProgrammableStorage
 

@@ -14,8 +14,8 @@ from pydicom import Dataset
 
 from benchmarks.postgresql import ServerMissing, TemporaryServer
 from dicom_node.access.users import Users
-from dicom_node.database import AnalysisRow
 from dicom_node.domain import Role, StudyState
+from dicom_node.tables import AnalysisRow
 from dicom_node.web.app import create_app
 from tests.receiving_node import ReceivingNode, ct_image
 from tests.stand_ins import StandInReader

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.workers import Destination, Workers
-from dicom_node.database import WorkerRow
+from dicom_node.tables import WorkerRow
 
 pytestmark = pytest.mark.embedded  # has a database of its own
 

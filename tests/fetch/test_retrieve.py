@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from dicom_node.config import FetchRule, Peer
-from dicom_node.database import InstanceRow, StudyRow, now
+from dicom_node.database import now
 from dicom_node.demo.archives import Orthanc
 from dicom_node.demo.processes import free_port
 from dicom_node.fetch.query import study_query
 from dicom_node.fetch.retrieve import FetchError, Retriever
+from dicom_node.tables import InstanceRow, StudyRow
 from tests.audit.schema import event_of, read_messages
 from tests.receiving_node import ReceivingNode
 from tests.test_workflow import NodeUnderTest

@@ -13,17 +13,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from dicom_node.database import (
-    AnalysisRow,
-    Base,
-    Database,
-    DeliveryRow,
-    FindingRow,
-    InstanceRow,
-    NewerDatabase,
-    StudyRow,
-)
+from dicom_node.database import Database
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.migrations import NewerDatabase
+from dicom_node.tables import AnalysisRow, Base, DeliveryRow, FindingRow, InstanceRow, StudyRow
 
 pytestmark = pytest.mark.embedded
 

@@ -16,12 +16,13 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pynetdicom import AE
 
-from dicom_node.database import Database, UserRow, now
+from dicom_node.database import Database, now
 from dicom_node.demo.modality import send_study
 from dicom_node.demo.node import Node
 from dicom_node.demo.processes import free_port
 from dicom_node.domain import Role
 from dicom_node.logs import QuietFormatter
+from dicom_node.tables import UserRow
 from tests.inference.bundles import write_bundle
 from tests.orthanc.peers import tiny_study, wait_until
 from tests.storage_scp import ProgrammableStorage

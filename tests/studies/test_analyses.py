@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.database import Database, StudyRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import StudyState
 from dicom_node.studies import analyses
+from dicom_node.tables import StudyRow
 
 
 @pytest.mark.parametrize("state", [StudyState.ANALYSING, StudyState.DELIVERED, StudyState.FAILED])

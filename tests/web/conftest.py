@@ -21,10 +21,12 @@ from pydicom.uid import ExplicitVRLittleEndian, MultiFrameTrueColorSecondaryCapt
 from dicom_node.access import passwords
 from dicom_node.access.sessions import csrf_token
 from dicom_node.config import Config
-from dicom_node.database import (
+from dicom_node.database import Database, now
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState
+from dicom_node.receive.refusal import Reason
+from dicom_node.tables import (
     AnalysisRow,
     Base,
-    Database,
     DecisionRow,
     DeliveryRow,
     EventRow,
@@ -35,10 +37,7 @@ from dicom_node.database import (
     SeriesRow,
     StudyRow,
     UserRow,
-    now,
 )
-from dicom_node.domain import DeliveryState, Evaluation, ResultKind, Role, StudyState
-from dicom_node.receive.refusal import Reason
 from dicom_node.web import create_app
 from dicom_node.web.server import Server
 

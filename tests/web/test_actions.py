@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import AnalysisRow, Database, DeliveryRow, EventRow, StudyRow
+from dicom_node.database import Database
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.tables import AnalysisRow, DeliveryRow, EventRow, StudyRow
 from dicom_node.web.actions import Action, Situation, why_not
 from tests.web.conftest import ANALYSIS, CAPTURE, STUDY, Records
 

@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from dicom_node.database import Database, EventRow, StudyRow
+from dicom_node.database import Database
 from dicom_node.domain import StudyState
+from dicom_node.tables import EventRow, StudyRow
 from tests.web.conftest import STUDY, Records
 
 PROBLEM = "application/problem+json"

@@ -18,8 +18,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from dicom_node.database import Database, SessionRow
+from dicom_node.database import Database
 from dicom_node.domain import StudyState
+from dicom_node.tables import SessionRow
 from dicom_node.web import changes
 from dicom_node.web.routes import changes as route
 from tests.web.conftest import STUDY, Records
@@ -27,7 +28,8 @@ from tests.web.conftest import STUDY, Records
 _WRITES = """
 import sys
 from datetime import UTC, datetime
-from dicom_node.database import Database, EventRow
+from dicom_node.database import Database
+from dicom_node.tables import EventRow
 database = Database(sys.argv[1])
 with database.session.begin() as session:
     session.add(EventRow(study_instance_uid="1.2.3", at=datetime.now(UTC), text="Written elsewhere."))

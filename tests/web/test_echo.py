@@ -5,7 +5,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import CommitmentRequestRow, Database, now
+from dicom_node.database import Database, now
+from dicom_node.tables import CommitmentRequestRow
 from dicom_node.web.app import create_app
 from tests.storage_scp import ProgrammableStorage
 from tests.web.conftest import Records

@@ -6,7 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Base, Database
+from dicom_node.database import Database
+from dicom_node.tables import Base
 from dicom_node.web import create_app
 
 

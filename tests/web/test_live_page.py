@@ -11,8 +11,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from dicom_node.database import Database, DeliveryRow, SessionRow
+from dicom_node.database import Database
 from dicom_node.domain import DeliveryState, Role, StudyState
+from dicom_node.tables import DeliveryRow, SessionRow
 from tests.web.conftest import STUDY, Records, log_in
 
 if TYPE_CHECKING:

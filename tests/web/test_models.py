@@ -15,10 +15,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Database, LabelledDataRow, ModelInputRow, ModelVersionRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role, VersionState
 from dicom_node.lifecycle.decisions import read_deployments
 from dicom_node.lifecycle.drift import MINIMUM_CASES
+from dicom_node.tables import LabelledDataRow, ModelInputRow, ModelVersionRow
 from tests.inference.bundles import MANIFEST, write_bundle
 from tests.web.conftest import ANALYSIS, Records, log_in
 

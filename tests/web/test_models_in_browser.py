@@ -14,11 +14,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from dicom_node.config import Config
-from dicom_node.database import Database, LabelledDataRow, ModelVersionRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role, VersionState
 from dicom_node.inference.models import Models
 from dicom_node.lifecycle.decisions import record_change, run_in_shadow
 from dicom_node.lifecycle.feedback import give_verdict
+from dicom_node.tables import LabelledDataRow, ModelVersionRow
 from dicom_node.web.app import create_app
 from tests.faults.mortal_worker import mortal_worker
 from tests.inference.bundles import MANIFEST, TORCH, write_bundle

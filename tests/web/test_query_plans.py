@@ -11,8 +11,9 @@ from benchmarks.large_database import fill
 from benchmarks.pages import paths
 from benchmarks.query_plans import GROWING, noted_statements, whole_tables
 from dicom_node.config import Config
-from dicom_node.database import Base, Database, now
+from dicom_node.database import Database, now
 from dicom_node.domain import Role
+from dicom_node.tables import Base
 from dicom_node.web.app import create_app
 from dicom_node.web.queries import studies
 from tests.web.conftest import log_in

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dicom_node.config import Config
-from dicom_node.database import RefusalRow
+from dicom_node.tables import RefusalRow
 from dicom_node.web.attention import Severity, what_is_wrong
 from dicom_node.web.readiness import receiver_answers
 from tests.receiving_node import ReceivingNode

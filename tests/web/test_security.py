@@ -7,8 +7,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Base, Database
+from dicom_node.database import Database
 from dicom_node.domain import Role
+from dicom_node.tables import Base
 from dicom_node.web import create_app
 from dicom_node.web.security import SECURITY_HEADERS
 from tests.web.conftest import STUDY, Records, log_in

@@ -22,9 +22,10 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from dicom_node.config import Config
-from dicom_node.database import Database, InstanceRow, RefusalRow, StudyRow
+from dicom_node.database import Database
 from dicom_node.demo.archives import PLUGINS, Orthanc
 from dicom_node.domain import Role, StudyState
+from dicom_node.tables import InstanceRow, RefusalRow, StudyRow
 from dicom_node.web import create_app
 from tests.web.conftest import log_in
 

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Database, WorkerRow, now
+from dicom_node.database import Database, now
 from dicom_node.domain import DeliveryState, Evaluation, StudyState
+from dicom_node.tables import WorkerRow
 from tests.web.conftest import CAPTURE, SERIES, STUDY, Records, write_capture
 
 

@@ -15,9 +15,10 @@ from PIL import Image
 from pydicom import Dataset
 
 from dicom_node.config import Config
-from dicom_node.database import Database, InstanceRow, StudyRow
+from dicom_node.database import Database
 from dicom_node.domain import Role
 from dicom_node.inference.models import Models
+from dicom_node.tables import InstanceRow, StudyRow
 from dicom_node.web.app import create_app
 from tests.web.conftest import MODEL, log_in
 

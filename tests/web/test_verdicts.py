@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from dicom_node.config import Config
-from dicom_node.database import Database, FindingRow, VerdictRow
+from dicom_node.database import Database
 from dicom_node.lifecycle.feedback import agreement
+from dicom_node.tables import FindingRow, VerdictRow
 from tests.web.conftest import STUDY, Records
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import CommitmentRequestRow
+from dicom_node.tables import CommitmentRequestRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import (
+from dicom_node.domain import Evaluation, VersionState
+from dicom_node.tables import (
     FindingRow,
     LabelledDataRow,
     ModelChangeRow,
@@ -20,7 +21,6 @@ from dicom_node.database import (
     ModelVersionRow,
     ShadowFindingRow,
 )
-from dicom_node.domain import Evaluation, VersionState
 
 ACTIVITY_DAYS = 28
 _MOST_CHANGES = 50

@@ -12,14 +12,8 @@ from statistics import median
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import (
-    AnalysisRow,
-    DeliveryRow,
-    FindingRow,
-    InstanceRow,
-    StudyRow,
-)
 from dicom_node.domain import DeliveryState, StudyState
+from dicom_node.tables import AnalysisRow, DeliveryRow, FindingRow, InstanceRow, StudyRow
 
 IN_PROGRESS = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING, StudyState.DELIVERING)
 

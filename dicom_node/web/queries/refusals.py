@@ -8,9 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import (
-    RefusalRow,
-)
+from dicom_node.tables import RefusalRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Protocol, Self
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dicom_node.database import DecisionRow, FindingRow, SeriesRow, StudyRow, UtcDateTime
 from dicom_node.domain import Evaluation, StudyState
+from dicom_node.tables import DecisionRow, FindingRow, SeriesRow, StudyRow, UtcDateTime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.audit.message import AuditedStudy
-from dicom_node.database import (
+from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
+from dicom_node.lifecycle.feedback import subject, verdicts_of
+from dicom_node.tables import (
     AnalysisRow,
     DecisionRow,
     DeliveryRow,
@@ -23,8 +25,6 @@ from dicom_node.database import (
     SeriesRow,
     StudyRow,
 )
-from dicom_node.domain import DeliveryState, Evaluation, ResultKind, StudyState
-from dicom_node.lifecycle.feedback import subject, verdicts_of
 from dicom_node.web.queries.studies import telling
 
 
