@@ -21,6 +21,7 @@ from dicom_node.history import forget_workflows
 from dicom_node.inference.models import Models
 from dicom_node.liveness import Liveness
 from dicom_node.pulling import FetchWorkflow
+from dicom_node.results import structured_report
 from dicom_node.retention import Retention
 from dicom_node.retraining import RETRAIN_QUEUE, RetrainingWorkflow
 from dicom_node.shadowing import SHADOW_QUEUE
@@ -89,6 +90,7 @@ class Worker:
         self._liveness.claim()
         shutil.rmtree(self._config.writing_folder, ignore_errors=True)  # half a file, if that process was killed
         self._config.writing_folder.mkdir(parents=True)
+        structured_report.warm_up()
         _keep_write_ahead_log(self._config.workflow_database_url)
         DBOS.launch()
         self._workflow.deliver_queue = DBOS.register_queue(

@@ -30,6 +30,7 @@ from highdicom.sr import (
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import CTImageStorage, generate_uid
 
 from dicom_node.domain import MANUFACTURER, Finding, FloatArray, ResultKind
 from dicom_node.results import concepts, slide_region, wording
@@ -42,6 +43,12 @@ MAXIMUM_LIBRARY_IMAGES = 20
 Group = PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations
 
 _KIND = ResultKind.STRUCTURED_REPORT
+
+
+def warm_up() -> None:
+    """Let highdicom read its tables of the standard now: half a second that the first study need not wait."""
+    image = SourceImageForRegion(CTImageStorage, generate_uid(entropy_srcs=["warm-up"]))
+    ImageRegion("POINT", np.zeros((1, 2)), image)
 
 
 def structured_report(request: ResultRequest) -> Dataset:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from io import BytesIO
 from itertools import pairwise
@@ -195,3 +197,17 @@ def test_source_without_date_or_orientation_still_gets_a_report() -> None:
         delattr(sources[0], keyword)
     (made,) = cases.built(stack, sources, cases.finding(stack))
     assert pydicom.dcmread(BytesIO(encode(made))).Modality == "SR"
+
+
+def test_nothing_of_the_standard_is_left_to_read_once_it_is_warm() -> None:
+    first_report = """
+import pkgutil
+from dicom_node.results import structured_report
+structured_report.warm_up()
+def read(package, resource):
+    raise AssertionError(resource)
+pkgutil.get_data = read
+from tests.results.test_structured_report import report
+report(0.9312)
+"""
+    subprocess.run([sys.executable, "-c", first_report], check=True)
