@@ -107,10 +107,13 @@ def _row(
 def _through_the_node(study: Sequence[Dataset], node: Node, scp: StorageScp) -> float:
     """Seconds until the node knows that the destination has acknowledged everything."""
     held = scp.held()
-    acknowledged = Modality(node.dicom_port).send(study)
     uid = study[0].StudyInstanceUID
-    httpx.post(f"{node.url}/api/studies/{uid}/complete", headers=node.headers, timeout=30.0).raise_for_status()
-    with contextlib.closing(sqlite3.connect(node.folder / "data" / "node.sqlite", timeout=30.0)) as database:
+    with (
+        httpx.Client(base_url=node.url, headers=node.headers, timeout=30.0) as router,
+        contextlib.closing(sqlite3.connect(node.folder / "data" / "node.sqlite", timeout=30.0)) as database,
+    ):
+        acknowledged = Modality(node.dicom_port).send(study)
+        router.post(f"/api/studies/{uid}/complete").raise_for_status()
         state = "SELECT 1 FROM studies WHERE study_instance_uid = ? AND state = 'delivered'"
         while database.execute(state, [uid]).fetchone() is None:
             if time.perf_counter() - acknowledged > _PATIENCE_SECONDS:
