@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rise", type=float, default=1.5, metavar="FACTOR", help="from one load to the next")
     parser.add_argument("--studies", type=int, metavar="N", help="instead one steady load of N studies")
     parser.add_argument("--rate", type=float, default=1.0, metavar="N", help="studies a second of the steady load")
-    parser.add_argument("--concurrent-studies", type=int, default=1, metavar="N", help="worker.concurrent_studies")
+    parser.add_argument("--concurrent-studies", type=int, default=2, metavar="N", help="worker.concurrent_studies")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

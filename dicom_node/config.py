@@ -240,7 +240,7 @@ class WorkerSection(_Section):
     backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     models_megabytes: Annotated[int | None, Field(gt=0)] = None
-    concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 1
+    concurrent_studies: Annotated[int, Field(ge=1, le=64)] = 2
     urgent: tuple[Condition, ...] = (
         Condition(attribute="RequestedProcedurePriority", in_=("STAT", "HIGH")),
         Condition(attribute="StudyPriorityID", in_=("STAT", "HIGH")),
