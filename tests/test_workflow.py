@@ -50,6 +50,7 @@ class NodeUnderTest:
             {
                 "node": {"data_folder": folder},
                 "completeness": {"quiet_seconds": {"CT": 0.3, "DX": 0.3}},
+                "worker": {"concurrent_studies": 1},  # so that the order can be told
                 "deliver": {"first_retry_seconds": 0.1, "maximum_retry_seconds": 0.2, "timeout_seconds": 5},
                 "peers": peers,
             }

@@ -42,7 +42,7 @@ HANGING = """
 import sys, time
 from dicom_node.database import Database
 from dicom_node.isolation import Isolation
-with Isolation(Database(sys.argv[1]), limit_seconds=0.5).reading(sys.argv[2]):
+with Isolation(Database(sys.argv[1]), limit_seconds=2).reading(sys.argv[2]):
     time.sleep(3600)
 """
 
